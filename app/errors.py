@@ -1,23 +1,23 @@
 """The error tree; `web.problems` holds the one table from class to HTTP status.
 
-    ClaimprintError
-    ├── InvalidValue            a field of the request is out of range (names the field and the limit)
-    │   └── InvalidCursor       a cursor that this query did not hand out
-    ├── NotAuthenticated        no key, or one that is unknown or revoked
-    ├── NotAllowed              the key's role, or its client, may not do this
-    ├── NotFound                no live row of that name
-    ├── Conflict                the same work is under way already
-    ├── RequestTooLarge         the body is over its limit
-    ├── UnusablePicture         one file of several; its neighbours are still taken
-    │   ├── UnsupportedFormat   not a picture format that is switched on
-    │   ├── PictureTooLarge     too many bytes or pixels
-    │   ├── BrokenPicture       the decoder refused it
-    │   └── DecoderKilled       the decoder ran into its memory, CPU or wall limit
-    ├── StorageFull             the disk is full, nothing was acknowledged
-    ├── Unavailable             try again later (carries retry_after_seconds)
-    │   ├── Overloaded          the queue in front of the decoders is full
-    │   └── DatabaseAway        PostgreSQL can't be reached, or is not fit to promise durability
-    └── StartupError            the service can't start; the command line prints it and exits
+ClaimprintError
+├── InvalidValue            a field of the request is out of range (names the field and the limit)
+│   └── InvalidCursor       a cursor that this query did not hand out
+├── NotAuthenticated        no key, or one that is unknown or revoked
+├── NotAllowed              the key's role, or its client, may not do this
+├── NotFound                no live row of that name
+├── Conflict                the same work is under way already
+├── RequestTooLarge         the body is over its limit
+├── UnusablePicture         one file of several; its neighbours are still taken
+│   ├── UnsupportedFormat   not a picture format that is switched on
+│   ├── PictureTooLarge     too many bytes or pixels
+│   ├── BrokenPicture       the decoder refused it
+│   └── DecoderKilled       the decoder ran into its memory, CPU or wall limit
+├── StorageFull             the disk is full, nothing was acknowledged
+├── Unavailable             try again later (carries retry_after_seconds)
+│   ├── Overloaded          the queue in front of the decoders is full
+│   └── DatabaseAway        PostgreSQL can't be reached, or is not fit to promise durability
+└── StartupError            the service can't start; the command line prints it and exits
 """
 
 
@@ -28,7 +28,7 @@ class ClaimprintError(Exception):
     or part it is about, `limit` the bound that was crossed, both optional.
     """
 
-    def __init__(self, message: str, *, field: str | None = None, limit: int | float | str | None = None):
+    def __init__(self, message: str, *, field: str | None = None, limit: float | str | None = None):
         super().__init__(message)
         self.message = message
         self.field = field

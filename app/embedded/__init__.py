@@ -1,1 +1,9 @@
-"""TODO."""
+"""The database server that the service brings along, for when `DATABASE_URL` names none.
+
+`EmbeddedServer.start(data_dir)` in `serve`, `join(data_dir)` in every other command. Issue 2 has the reasons.
+"""
+
+from app.embedded.occupancy import join
+from app.embedded.server import EmbeddedServer
+
+__all__ = ["EmbeddedServer", "join"]

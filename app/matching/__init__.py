@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pure distances between fingerprints -> kinds of match. No SQL, no HTTP, no pixels."""

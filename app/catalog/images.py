@@ -1,0 +1,276 @@
+"""The image table: one row per stored picture, a tombstone for a deleted one."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, null, select, union, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from app.catalog.models import image
+from app.catalog.rows import AnyRow
+
+# Columns an answer shows; the pixel-derived blobs stay out.
+SHOWN = (
+    image.c.id,
+    image.c.image_id,
+    image.c.created_seq,
+    image.c.uploaded_at,
+    image.c.screened_at,
+    image.c.claim_id,
+    image.c.uploaded_by,
+    image.c.file_name,
+    image.c.sha256,
+    image.c.format,
+    image.c.width,
+    image.c.height,
+    image.c.status,
+    image.c.ahash,
+    image.c.phash,
+    image.c.dhash,
+    image.c.whash,
+    image.c.labels,
+    image.c.taken_at,
+)
+COMPARED = (
+    image.c.id,
+    image.c.created_seq,
+    image.c.sha256,
+    image.c.pixel_sha256,
+    image.c.status,
+    image.c.turned,
+)
+LIVE = image.c.deleted_at.is_(None)
+# What a tombstone keeps (data-model.md); every other column is emptied with the deletion.
+KEPT_BY_TOMBSTONE = {"id", "image_id", "created_seq", "change_seq", "deleted_at"}
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """The values of a row to insert; the stamps and `uploaded_at` come from the database.
+
+    Hashes are unsigned 64-bit; `verifier` has 32 bytes and `turned` 512 (`fingerprints.whole`).
+    """
+
+    image_id: UUID
+    claim_id: str
+    uploaded_by: int | None
+    file_name: str
+    sha256: bytes
+    pixel_sha256: bytes
+    format: str
+    width: int
+    height: int
+    byte_count: int
+    status: str
+    ahash: int
+    phash: int
+    dhash: int
+    whash: int
+    verifier: bytes
+    turned: bytes
+    fingerprint_version: int
+    library_versions: dict[str, str]
+    labels: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] | None = None
+    exif: dict[str, Any] | None = None
+    taken_at: dt.datetime | None = None
+    camera_make: str | None = None
+    camera_model: str | None = None
+    camera_software: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehashed:
+    """Recomputed fingerprint of a row: the pixel-derived columns only."""
+
+    id: int
+    values: dict[str, Any]
+
+
+def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID, AnyRow]:
+    """Insert rows in their order in one statement; return the inserted ones (columns SHOWN) by image id.
+
+    A row whose claim has the same bytes already is left out of the result: see `live_by_bytes`.
+    """
+    values = [{name: getattr(row, name) for name in NewImage.__dataclass_fields__} for row in rows]
+    statement = (
+        insert(image)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=["claim_id", "sha256"], index_where=LIVE)
+        .returning(*SHOWN)
+    )
+    return {row.image_id: row for row in connection.execute(statement)}
+
+
+def live_by_bytes(connection: Connection, claim_id: str, sha256s: Sequence[bytes]) -> dict[bytes, AnyRow]:
+    """Live images of a claim by the SHA-256 of their bytes (columns SHOWN)."""
+    statement = select(*SHOWN).where(LIVE, image.c.claim_id == claim_id, image.c.sha256.in_(sha256s))
+    return {row.sha256: row for row in connection.execute(statement)}
+
+
+def live_by_id(connection: Connection, image_id: UUID) -> AnyRow | None:
+    """The live image of that public id (columns SHOWN and `turned`)."""
+    return connection.execute(
+        select(*SHOWN, image.c.turned, image.c.pixel_sha256).where(LIVE, image.c.image_id == image_id)
+    ).one_or_none()
+
+
+def newest_seq(connection: Connection) -> int:
+    """Upload stamp of the newest image, 0 for an empty table."""
+    newest: int = connection.execute(select(func.coalesce(func.max(image.c.created_seq), 0))).scalar_one()
+    return newest
+
+
+def live_of_claim(
+    connection: Connection, claim_id: str, *, client_id: int | None, after_seq: int, limit: int
+) -> Sequence[AnyRow]:
+    """Live images of a claim in upload order after a stamp; of one client only when given (columns SHOWN)."""
+    statement = (
+        select(*SHOWN)
+        .where(LIVE, image.c.claim_id == claim_id, image.c.created_seq > after_seq, *_of_client(client_id))
+        .order_by(image.c.created_seq)
+        .limit(limit)
+    )
+    return connection.execute(statement).all()
+
+
+def count_of_claim(connection: Connection, claim_id: str, *, client_id: int | None) -> int:
+    """Number of live images of a claim; of one client only when given."""
+    statement = (
+        select(func.count())
+        .select_from(image)
+        .where(LIVE, image.c.claim_id == claim_id, *_of_client(client_id))
+    )
+    return connection.execute(statement).scalar_one()
+
+
+def live_by_seq(connection: Connection, seqs: Sequence[int]) -> dict[int, AnyRow]:
+    """Live, searchable images by their `created_seq`: what an answer shows of them."""
+    statement = select(image.c.created_seq, image.c.image_id, image.c.claim_id, image.c.uploaded_at).where(
+        LIVE, image.c.created_seq == func.any(_bigints(seqs))
+    )
+    return {row.created_seq: row for row in connection.execute(statement)}
+
+
+def to_compare(connection: Connection, seqs: Sequence[int]) -> Sequence[AnyRow]:
+    """Live images by `created_seq`, in upload order, with what screening compares (columns COMPARED)."""
+    statement = (
+        select(*COMPARED)
+        .where(LIVE, image.c.created_seq == func.any(_bigints(seqs)))
+        .order_by(image.c.created_seq)
+    )
+    return connection.execute(statement).all()
+
+
+def earlier_candidates(connection: Connection, row: AnyRow, seqs: Sequence[int]) -> Sequence[AnyRow]:
+    """Live images before `row` with its bytes, its pixels, or one of the proposed stamps (columns COMPARED)."""
+    same_bytes = select(image.c.id).where(LIVE, image.c.sha256 == row.sha256)
+    parts = [same_bytes]
+    if row.status == "fingerprinted":
+        parts.append(
+            select(image.c.id).where(
+                LIVE, image.c.status == "fingerprinted", image.c.pixel_sha256 == row.pixel_sha256
+            )
+        )
+    if seqs:
+        parts.append(select(image.c.id).where(LIVE, image.c.created_seq == func.any(_bigints(seqs))))
+    ids = union(*parts).subquery()
+    statement = (
+        select(*COMPARED)
+        .join(ids, ids.c.id == image.c.id)
+        .where(image.c.created_seq < row.created_seq)
+        .order_by(image.c.created_seq)
+    )
+    return connection.execute(statement).all()
+
+
+def unscreened(connection: Connection, *, older_than_seconds: float, limit: int) -> Sequence[int]:
+    """Stamps of live images that were committed but never answered, oldest first."""
+    statement = (
+        select(image.c.created_seq)
+        .where(
+            LIVE,
+            image.c.screened_at.is_(None),
+            image.c.uploaded_at < func.clock_timestamp() - dt.timedelta(seconds=older_than_seconds),
+        )
+        .order_by(image.c.created_seq)
+        .limit(limit)
+    )
+    return connection.execute(statement).scalars().all()
+
+
+def mark_screened(connection: Connection, ids: Sequence[int]) -> None:
+    """Note that the matches of these images are stored. Draws no stamp."""
+    connection.execute(
+        update(image)
+        .where(image.c.id == func.any(_bigints(ids)), LIVE)
+        .values(screened_at=func.clock_timestamp())
+    )
+
+
+def clear_screened(connection: Connection) -> int:
+    """Have every live image screened anew; return how many. Draws no stamp."""
+    return connection.execute(
+        update(image).where(LIVE, image.c.screened_at.is_not(None)).values(screened_at=None)
+    ).rowcount
+
+
+def set_labels(connection: Connection, image_id: UUID, labels: dict[str, Any]) -> None:
+    """Replace an image's labels. Draws no stamp."""
+    connection.execute(update(image).where(LIVE, image.c.image_id == image_id).values(labels=labels))
+
+
+def lock_live(
+    connection: Connection, *, image_id: UUID | None = None, claim_id: str | None = None
+) -> Sequence[AnyRow]:
+    """Lock one live image, or all of a claim, against deletion and new matches (columns SHOWN)."""
+    which = image.c.image_id == image_id if claim_id is None else image.c.claim_id == claim_id
+    statement = select(*SHOWN).where(LIVE, which).order_by(image.c.id).with_for_update()
+    return connection.execute(statement).all()
+
+
+def bury(connection: Connection, ids: Sequence[int]) -> None:
+    """Turn live images into tombstones: ids, stamps and `deleted_at` stay, all else is emptied."""
+    emptied = {column.name: null() for column in image.columns if column.name not in KEPT_BY_TOMBSTONE}
+    connection.execute(
+        update(image)
+        .where(image.c.id == func.any(_bigints(ids)), LIVE)
+        .values(deleted_at=func.clock_timestamp(), **emptied)
+    )
+
+
+def live_ids(connection: Connection, image_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the public ids that are live images."""
+    return set(
+        connection.execute(select(image.c.image_id).where(LIVE, image.c.image_id.in_(image_ids))).scalars()
+    )
+
+
+def after(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
+    """Live images in upload order after a stamp, with their pixel-derived columns: what a rehash walks."""
+    statement = (
+        select(image).where(LIVE, image.c.created_seq > seq).order_by(image.c.created_seq).limit(limit)
+    )
+    return connection.execute(statement).all()
+
+
+def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
+    """Write recomputed fingerprints; the trigger stamps the change so that every index sees it."""
+    connection.execute(update(image).where(LIVE, image.c.id == rehashed.id).values(rehashed.values))
+
+
+def count_live(connection: Connection) -> int:
+    """Number of live images."""
+    return connection.execute(select(func.count()).select_from(image).where(LIVE)).scalar_one()
+
+
+def _of_client(client_id: int | None) -> list[ColumnElement[bool]]:
+    return [] if client_id is None else [image.c.uploaded_by == client_id]
+
+
+def _bigints(values: Sequence[int]) -> ColumnElement[Any]:
+    # One array parameter: the statement's text, and so its place in SQLAlchemy's cache, stays the same.
+    return cast([int(value) for value in values], ARRAY(BigInteger))

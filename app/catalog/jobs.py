@@ -1,0 +1,108 @@
+"""The job table: long work, its state and progress, and who runs it."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.catalog.models import job
+from app.catalog.rows import AnyRow
+from app.errors import Conflict
+
+ACTIVE = ("queued", "running")
+
+
+def create_job(connection: Connection, *, kind: str, params: dict[str, Any], requested_by: str) -> AnyRow:
+    """Queue a job. Raises Conflict while another of its kind is queued or running."""
+    row = connection.execute(
+        insert(job)
+        .values(job_id=uuid4(), kind=kind, params=params, requested_by=requested_by)
+        .on_conflict_do_nothing()
+        .returning(job)
+    ).one_or_none()
+    if row is None:
+        active = connection.execute(
+            select(job.c.job_id).where(job.c.kind == kind, job.c.state.in_(ACTIVE))
+        ).scalar()
+        raise Conflict(f"a {kind} job is under way already: {active}")
+    return row
+
+
+def find_job(connection: Connection, job_id: UUID) -> AnyRow | None:
+    """The job of that public id."""
+    return connection.execute(select(job).where(job.c.job_id == job_id)).one_or_none()
+
+
+def claim_job(connection: Connection, runner: UUID, stale_seconds: float) -> AnyRow | None:
+    """Take the oldest job that waits, or whose runner fell silent; None when there is none."""
+    silent = job.c.heartbeat_at < func.clock_timestamp() - dt.timedelta(seconds=stale_seconds)
+    waiting = (
+        select(job.c.id)
+        .where(or_(job.c.state == "queued", (job.c.state == "running") & silent))
+        .order_by(job.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return connection.execute(
+        update(job)
+        .where(job.c.id.in_(waiting.scalar_subquery()))
+        .values(
+            state="running",
+            runner=runner,
+            started_at=func.coalesce(job.c.started_at, func.clock_timestamp()),
+            heartbeat_at=func.clock_timestamp(),
+        )
+        .returning(job)
+    ).one_or_none()
+
+
+def report_progress(
+    connection: Connection, *, job_row_id: int, runner: UUID, progress: dict[str, Any]
+) -> str:
+    """Write the runner's heartbeat and progress; return "go on", "cancel", or "lost" when another took over."""
+    asked = connection.execute(
+        update(job)
+        .where(job.c.id == job_row_id, job.c.runner == runner, job.c.state == "running")
+        .values(progress=progress, heartbeat_at=func.clock_timestamp())
+        .returning(job.c.cancel_requested)
+    ).scalar()
+    if asked is None:
+        return "lost"
+    return "cancel" if asked else "go on"
+
+
+def finish_job(
+    connection: Connection,
+    *,
+    job_row_id: int,
+    runner: UUID,
+    state: str,
+    result: dict[str, Any] | None = None,
+    error: str | None = None,
+) -> None:
+    """Write how a job ended, unless another runner has taken it over."""
+    connection.execute(
+        update(job)
+        .where(job.c.id == job_row_id, job.c.runner == runner, job.c.state == "running")
+        .values(state=state, result=result, error=error, finished_at=func.clock_timestamp())
+    )
+
+
+def request_cancel(connection: Connection, job_id: UUID) -> None:
+    """Ask the runner to stop; a job that still waits is cancelled at once."""
+    connection.execute(
+        update(job)
+        .where(job.c.job_id == job_id, job.c.state == "queued")
+        .values(state="cancelled", finished_at=func.clock_timestamp())
+    )
+    connection.execute(
+        update(job).where(job.c.job_id == job_id, job.c.state == "running").values(cancel_requested=1)
+    )
+
+
+def recent_jobs(connection: Connection, limit: int) -> Sequence[AnyRow]:
+    """The newest jobs, newest first."""
+    return connection.execute(select(job).order_by(job.c.id.desc()).limit(limit)).all()

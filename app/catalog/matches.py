@@ -1,0 +1,140 @@
+"""The match table: one row per unordered pair of images, read from both sides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+# The bulk form keeps the statement the same for one match and for ten thousand. The join locks both images
+# against deletion and leaves out those deleted meanwhile.
+_STORE = text(
+    "INSERT INTO match (match_id, earlier_id, later_id, kind, rank, nearest, distances, transform, rule_version)"
+    " SELECT n.match_id, n.earlier_id, n.later_id, n.kind, n.rank, n.nearest, n.distances, n.transform,"
+    "  n.rule_version"
+    " FROM jsonb_to_recordset(:rows) AS n (match_id uuid, earlier_id bigint, later_id bigint, kind text,"
+    "  rank smallint, nearest integer, distances jsonb, transform text, rule_version integer)"
+    " JOIN (SELECT id FROM image WHERE deleted_at IS NULL AND id = ANY(:ids) ORDER BY id FOR KEY SHARE) e"
+    "  ON e.id = n.earlier_id"
+    " JOIN (SELECT id FROM image WHERE deleted_at IS NULL AND id = ANY(:later_ids) ORDER BY id FOR KEY SHARE) l"
+    "  ON l.id = n.later_id"
+    " ORDER BY n.earlier_id, n.later_id"
+    " ON CONFLICT (earlier_id, later_id) DO UPDATE SET kind = excluded.kind, rank = excluded.rank,"
+    "  nearest = excluded.nearest, distances = excluded.distances, transform = excluded.transform,"
+    "  rule_version = excluded.rule_version"
+).bindparams(bindparam("rows", type_=JSONB))
+
+_FORGET = text(
+    "DELETE FROM match WHERE later_id = ANY(:later_ids) AND NOT EXISTS ("
+    " SELECT FROM jsonb_to_recordset(:rows) AS n (earlier_id bigint, later_id bigint)"
+    " WHERE n.earlier_id = match.earlier_id AND n.later_id = match.later_id)"
+).bindparams(bindparam("rows", type_=JSONB))
+
+_OF_IMAGE = text(
+    "WITH own AS ("
+    " SELECT m.*, m.earlier_id AS other_id, true AS other_is_earlier FROM match m WHERE m.later_id = :id"
+    " UNION ALL"
+    " SELECT m.*, m.later_id AS other_id, false AS other_is_earlier FROM match m WHERE m.earlier_id = :id"
+    "), live AS ("
+    " SELECT o.match_id, o.kind, o.rank, o.nearest, o.distances, o.transform, o.other_is_earlier,"
+    "  i.image_id, i.claim_id, i.uploaded_at, i.created_seq"
+    " FROM own o JOIN image i ON i.id = o.other_id WHERE i.deleted_at IS NULL AND i.created_seq <= :as_of"
+    "), totals AS ("
+    " SELECT count(*) AS total, min(rank) FILTER (WHERE claim_id <> :claim_id) AS verdict_rank FROM live"
+    ") SELECT t.total, t.verdict_rank, page.* FROM totals t LEFT JOIN LATERAL ("
+    " SELECT * FROM live WHERE (rank, nearest, created_seq) > (:rank, :nearest, :seq)"
+    " ORDER BY rank, nearest, created_seq LIMIT :limit"
+    ") page ON true ORDER BY page.rank, page.nearest, page.created_seq"
+)
+
+NEWEST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class NewMatch:
+    """One pair found: ids are the table's own, `transform` turns the later picture into the earlier one."""
+
+    earlier_id: int
+    later_id: int
+    kind: str
+    rank: int
+    nearest: int
+    distances: dict[str, int]
+    transform: str
+    rule_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPage:
+    """Matches of one image, best first: `rows` of this page, `total` and best `verdict_rank` of all."""
+
+    rows: Sequence[Any]
+    total: int
+    verdict_rank: int | None
+
+
+def replace_matches(connection: Connection, later_ids: Sequence[int], matches: Sequence[NewMatch]) -> None:
+    """Make `matches` the whole set of those in which the images `later_ids` are the later ones.
+
+    Rows that stand already are updated in place and keep their public id.
+    """
+    rows = [
+        {
+            "match_id": str(uuid4()),
+            "earlier_id": match.earlier_id,
+            "later_id": match.later_id,
+            "kind": match.kind,
+            "rank": match.rank,
+            "nearest": match.nearest,
+            "distances": match.distances,
+            "transform": match.transform,
+            "rule_version": match.rule_version,
+        }
+        for match in matches
+    ]
+    later = list(later_ids)
+    connection.execute(_FORGET, {"later_ids": later, "rows": rows})
+    if rows:
+        earlier = sorted({match.earlier_id for match in matches})
+        connection.execute(_STORE, {"rows": rows, "ids": earlier, "later_ids": later})
+
+
+def forget_images(connection: Connection, ids: Sequence[int]) -> None:
+    """Remove every match in which one of these images takes part."""
+    connection.execute(
+        text("DELETE FROM match WHERE earlier_id = ANY(:ids) OR later_id = ANY(:ids)"), {"ids": list(ids)}
+    )
+
+
+def matches_of(
+    connection: Connection,
+    *,
+    image_row_id: int,
+    claim_id: str,
+    limit: int,
+    after: tuple[int, int, int] = (-1, -1, -1),
+    as_of: int = NEWEST,
+) -> MatchPage:
+    """Read the matches of one image with live images uploaded up to the stamp `as_of`, best first.
+
+    `after` is (rank, nearest, created_seq) of the last row of the page before.
+    """
+    rows = connection.execute(
+        _OF_IMAGE,
+        {
+            "id": image_row_id,
+            "claim_id": claim_id,
+            "as_of": as_of,
+            "rank": after[0],
+            "nearest": after[1],
+            "seq": after[2],
+            "limit": limit,
+        },
+    ).all()
+    return MatchPage(
+        rows=[row for row in rows if row.match_id is not None],
+        total=rows[0].total,
+        verdict_rank=rows[0].verdict_rank,
+    )

@@ -1,0 +1,214 @@
+"""The tables, as SQLAlchemy Core. `migrations/` makes them; a test compares the two.
+
+A hash is an unsigned 64-bit integer everywhere else in the program; only the type `Hash64` here knows that
+PostgreSQL's `bigint` is signed.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+TWO_64 = 1 << 64
+# None is SQL's NULL, not the JSON value null.
+JSON = JSONB(none_as_null=True)
+
+
+class Hash64(TypeDecorator[int]):
+    """Unsigned 64-bit integer kept in a signed `bigint` by two's complement."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Unsigned -> signed."""
+        return value if value is None or value < TWO_64 // 2 else value - TWO_64
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Signed -> unsigned."""
+        return value if value is None or value >= 0 else value + TWO_64
+
+
+metadata = MetaData()
+
+
+def _time(name: str, **options: Any) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), **options)
+
+
+client = Table(
+    "client",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _time("created_at", nullable=False, server_default=text("clock_timestamp()")),
+)
+
+access_key = Table(
+    "access_key",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("client_id", BigInteger, ForeignKey("client.id"), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("prefix", Text, nullable=False, unique=True),
+    Column("key_sha256", LargeBinary, nullable=False, unique=True),
+    _time("created_at", nullable=False, server_default=text("clock_timestamp()")),
+    _time("revoked_at"),
+    CheckConstraint("role IN ('portal', 'qc', 'admin')", name="access_key_role"),
+)
+
+image = Table(
+    "image",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("image_id", UUID(as_uuid=True), nullable=False, unique=True),
+    # Both stamps come from triggers; see docs/decisions/0002.
+    Column("created_seq", BigInteger, nullable=False, unique=True),
+    Column("change_seq", BigInteger, nullable=False, unique=True),
+    _time("uploaded_at"),
+    _time("deleted_at"),
+    _time("screened_at"),
+    Column("claim_id", Text),
+    Column("uploaded_by", BigInteger, ForeignKey("client.id")),
+    Column("file_name", Text),
+    Column("sha256", LargeBinary),
+    Column("pixel_sha256", LargeBinary),
+    Column("format", Text),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("byte_count", BigInteger),
+    Column("status", Text),
+    Column("ahash", Hash64),
+    Column("phash", Hash64),
+    Column("dhash", Hash64),
+    Column("whash", Hash64),
+    Column("verifier", LargeBinary),  # 32 bytes
+    Column("turned", LargeBinary),  # fingerprints.whole.Fingerprint.to_bytes
+    Column("fingerprint_version", Integer),
+    Column("library_versions", JSON),
+    Column("labels", JSON),
+    Column("source", JSON),
+    Column("exif", JSON),
+    _time("taken_at"),
+    Column("camera_make", Text),
+    Column("camera_model", Text),
+    Column("camera_software", Text),
+    CheckConstraint("status IN ('fingerprinted', 'low_information')", name="image_status"),
+    CheckConstraint(
+        "deleted_at IS NOT NULL OR (claim_id IS NOT NULL AND sha256 IS NOT NULL AND uploaded_at IS NOT NULL"
+        " AND file_name IS NOT NULL AND format IS NOT NULL AND width IS NOT NULL AND height IS NOT NULL"
+        " AND byte_count IS NOT NULL AND status IS NOT NULL AND ahash IS NOT NULL AND phash IS NOT NULL"
+        " AND dhash IS NOT NULL AND whash IS NOT NULL AND verifier IS NOT NULL AND turned IS NOT NULL"
+        " AND fingerprint_version IS NOT NULL AND labels IS NOT NULL)",
+        name="image_live_is_whole",
+    ),
+    Index(
+        "image_claim_sha256", "claim_id", "sha256", unique=True, postgresql_where=text("deleted_at IS NULL")
+    ),
+    Index("image_sha256", "sha256", postgresql_where=text("deleted_at IS NULL")),
+    Index(
+        "image_pixel_sha256",
+        "pixel_sha256",
+        postgresql_where=text("deleted_at IS NULL AND status = 'fingerprinted'"),
+    ),
+    Index(
+        "image_unscreened",
+        "created_seq",
+        postgresql_where=text("deleted_at IS NULL AND screened_at IS NULL"),
+    ),
+)
+
+match = Table(
+    "match",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("match_id", UUID(as_uuid=True), nullable=False, unique=True),
+    Column("earlier_id", BigInteger, ForeignKey("image.id"), nullable=False),
+    Column("later_id", BigInteger, ForeignKey("image.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("rank", SmallInteger, nullable=False),  # matching.kinds: 0 is the strongest kind
+    Column("nearest", Integer, nullable=False),  # least distance in bits, for best first
+    Column("distances", JSON, nullable=False),
+    Column("transform", Text, nullable=False),  # turns the later picture into the earlier one
+    Column("evidence", JSON, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("rule_version", Integer, nullable=False),
+    _time("found_at", nullable=False, server_default=text("clock_timestamp()")),
+    UniqueConstraint("earlier_id", "later_id", name="match_pair"),
+    CheckConstraint("earlier_id <> later_id", name="match_of_two"),
+    Index("match_later", "later_id"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _time("at", nullable=False, server_default=text("clock_timestamp()")),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", JSON, nullable=False, server_default=text("'{}'::jsonb")),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("job_id", UUID(as_uuid=True), nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'queued'")),
+    Column("progress", JSON, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("result", JSON),
+    Column("error", Text),
+    Column("requested_by", Text, nullable=False),
+    Column("runner", UUID(as_uuid=True)),
+    Column("cancel_requested", Integer, nullable=False, server_default=text("0")),
+    _time("created_at", nullable=False, server_default=text("clock_timestamp()")),
+    _time("started_at"),
+    _time("heartbeat_at"),
+    _time("finished_at"),
+    CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="job_state"),
+    # A second job of a kind while one is under way is refused by the database itself.
+    Index("job_one_active", "kind", unique=True, postgresql_where=text("state IN ('queued', 'running')")),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("worker_id", UUID(as_uuid=True), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    _time("started_at", nullable=False, server_default=text("clock_timestamp()")),
+    _time("heartbeat_at", nullable=False, server_default=text("clock_timestamp()")),
+    Column("generation", BigInteger, nullable=False),
+    Column("index_seq", BigInteger, nullable=False),
+    Column("rebuild", JSON),  # what the last rebuild found: matching.difference
+)
+
+index_meta = Table(
+    "index_meta",
+    metadata,
+    Column("single", SmallInteger, primary_key=True, server_default=text("1")),
+    Column("generation", BigInteger, nullable=False),
+    # Written beside the pictures as well, so that a folder is never swept by another database's rows.
+    Column("collection_id", UUID(as_uuid=True), nullable=False, server_default=text("gen_random_uuid()")),
+    CheckConstraint("single = 1", name="index_meta_one_row"),
+)

@@ -1,0 +1,104 @@
+"""The engine: how this service connects to PostgreSQL, and what it demands of it."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.errors import DatabaseAway, StorageFull
+from app.settings import Settings
+
+# Longer than any honest transaction of ours, shorter than an operator's patience with a lost lock.
+IDLE_IN_TRANSACTION_MS = 10_000
+# A network that swallows packets must not hold a request longer than the promised three seconds.
+UNACKNOWLEDGED_MS = 2_500
+DISK_FULL = "53100"
+
+
+def make_engine(settings: Settings, url: str) -> Engine:
+    """Engine on the PostgreSQL at `url` (SQLAlchemy form), with time limits on every wait.
+
+    Connects lazily. A broken connection is noticed before it is handed out, so that a restarted server
+    heals by itself.
+    """
+    options = {
+        "lock_timeout": settings.lock_timeout_ms,
+        "statement_timeout": settings.statement_timeout_ms,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
+        "timezone": "UTC",
+        # Sixteen turned hashes by array need no machine code: compiling costs more than running them.
+        "jit": "off",
+    }
+    connect_args: dict[str, Any] = {
+        "connect_timeout": settings.database_connect_seconds,
+        "target_session_attrs": "read-write",
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        "application_name": "claimprint",
+        "tcp_user_timeout": UNACKNOWLEDGED_MS,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+    }
+    return create_engine(
+        url,
+        connect_args=connect_args,
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        pool_timeout=2,
+        pool_pre_ping=True,
+    )
+
+
+def autocommit(engine: Engine) -> Engine:
+    """Return the same pool, each statement its own transaction."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def translated(error: Exception) -> Exception:
+    """Return the domain error for a database error that is not a bug of ours, else `error` itself."""
+    if isinstance(error, PoolTimeout):
+        return DatabaseAway("every database connection is in use")
+    if isinstance(error, DBAPIError):
+        if getattr(error.orig, "pgcode", None) == DISK_FULL:
+            return StorageFull("the database's disk is full")
+        if isinstance(error, OperationalError) or error.connection_invalidated:
+            return DatabaseAway("the database can't be reached or did not answer in time")
+    return error
+
+
+def outcome_unknown(error: Exception) -> bool:
+    """Whether a statement that failed so may have been committed all the same.
+
+    An error that the server reported undid the statement; a lost connection, or a server that is going
+    down (SQLSTATE class 57), tells nothing.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    code = getattr(error.orig, "pgcode", None)
+    return code is None or code.startswith("57P")
+
+
+def check_durability(connection: Connection) -> None:
+    """Raise DatabaseAway unless a commit on this server survives its crash.
+
+    An acknowledged upload must not vanish, so `fsync=off` and `synchronous_commit=off` are refused.
+    """
+    row = connection.execute(
+        text("SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS commit")
+    ).one()
+    if row.fsync != "on":
+        raise DatabaseAway("PostgreSQL runs with fsync=off: a commit would not survive a crash")
+    if row.commit == "off":
+        raise DatabaseAway("PostgreSQL runs with synchronous_commit=off: a commit would not survive a crash")
+
+
+def identity(connection: Connection) -> tuple[int, int]:
+    """Return (system identifier, timeline): which cluster this is; a restored one answers otherwise."""
+    row = connection.execute(
+        text(
+            "SELECT (SELECT system_identifier FROM pg_control_system()) AS system,"
+            " (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline"
+        )
+    ).one()
+    return int(row.system), int(row.timeline)

@@ -1,0 +1,120 @@
+"""Reading the image table by its change stamp: what the in-memory indexes load and catch up with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+HASHES = ("ahash", "phash", "dhash", "whash")
+COLUMNS = ("created_seq", *HASHES)
+
+NEWEST = 2**63 - 1
+
+# The wire form of one row of a binary COPY: a field count, then length and big-endian bytes per field. All
+# columns read are NOT NULL on the rows selected, so every row has this one size.
+_COPY_ROW = np.dtype(
+    [("fields", ">i2")] + [part for name in COLUMNS for part in ((f"{name}_size", ">i4"), (name, ">i8"))]
+)
+_COPY_HEADER_BYTES = 19
+_COPY_TRAILER_BYTES = 2
+
+_CHANGES = text(
+    "SELECT m.generation, (SELECT max(change_seq) FROM image) AS newest, c.*"
+    " FROM index_meta m LEFT JOIN LATERAL ("
+    "  SELECT change_seq, created_seq, deleted_at IS NULL AND status = 'fingerprinted' AS searchable,"
+    "   ahash, phash, dhash, whash FROM image WHERE change_seq > :last AND change_seq <= :up_to"
+    "  ORDER BY change_seq LIMIT :limit"
+    " ) c ON true ORDER BY c.change_seq"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The searchable images of one snapshot of the table.
+
+    `seqs` int64[n] are their `created_seq`; `hashes` maps each name to uint64[n]; `last` is the newest change
+    stamp that the snapshot saw (0 for an empty table).
+    """
+
+    generation: int
+    last: int
+    seqs: np.ndarray
+    hashes: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened after a stamp, read in one snapshot.
+
+    `changed` int64[k] are the `created_seq` of all rows changed, `searchable` bool[k] tells which of them are
+    to be found, `hashes` maps each name to uint64[k] (0 where not searchable). `last` is the newest
+    stamp read; `complete` is false when more than the limit had changed. `newest` is the table's newest.
+    """
+
+    generation: int
+    newest: int
+    last: int
+    complete: bool
+    changed: np.ndarray
+    searchable: np.ndarray
+    hashes: dict[str, np.ndarray]
+
+
+def load(connection: Connection) -> Loaded:
+    """Read all searchable images by binary COPY, in one snapshot. The connection must be in no transaction."""
+    connection = connection.execution_options(isolation_level="REPEATABLE READ")
+    with connection.begin():
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        meta = connection.execute(
+            text(
+                "SELECT generation, (SELECT coalesce(max(change_seq), 0) FROM image) AS last FROM index_meta"
+            )
+        ).one()
+        sink = _Sink()
+        cursor = connection.connection.cursor()
+        cursor.copy_expert(
+            f"COPY (SELECT {', '.join(COLUMNS)} FROM image"  # noqa: S608 - constant names
+            " WHERE deleted_at IS NULL AND status = 'fingerprinted') TO STDOUT (FORMAT binary)",
+            sink,
+            size=1 << 20,
+        )
+        cursor.close()
+    body = memoryview(sink.data)[_COPY_HEADER_BYTES : len(sink.data) - _COPY_TRAILER_BYTES]
+    rows = np.frombuffer(body, _COPY_ROW)
+    return Loaded(
+        generation=meta.generation,
+        last=meta.last,
+        seqs=rows["created_seq"].astype(np.int64),
+        hashes={name: rows[name].astype(np.int64).view(np.uint64) for name in HASHES},
+    )
+
+
+def changes_after(connection: Connection, last: int, *, up_to: int, limit: int) -> Changes:
+    """Read at most `limit` changes after the stamp `last` and not after `up_to`, oldest first."""
+    rows = connection.execute(_CHANGES, {"last": last, "up_to": up_to, "limit": limit}).all()
+    first = rows[0]
+    changed = [row for row in rows if row.change_seq is not None]
+    return Changes(
+        generation=first.generation,
+        newest=first.newest or 0,
+        last=changed[-1].change_seq if changed else last,
+        complete=len(changed) < limit,
+        changed=np.array([row.created_seq for row in changed], np.int64),
+        searchable=np.array([row.searchable for row in changed], bool),
+        hashes={
+            name: np.array([getattr(row, name) or 0 for row in changed], np.int64).view(np.uint64)
+            for name in HASHES
+        },
+    )
+
+
+class _Sink:
+    """Collects the bytes of a COPY."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, chunk: Any) -> int:
+        self.data += chunk
+        return len(chunk)

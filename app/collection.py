@@ -1,0 +1,190 @@
+"""The collection in memory: one Hamming index per hash over the image table, and how it keeps up with it."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection, Engine
+
+from app.catalog import session, stamps
+from app.index.live import LiveIndex
+
+# Changes applied per read while catching up; a burst larger than this takes several reads.
+CHANGES_PER_READ = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a rebuild found between the index it replaced and the table: numbers of images.
+
+    All zero, unless memory or the program was at fault.
+    """
+
+    missing: int
+    extra: int
+    differing: int
+
+    @property
+    def total(self) -> int:
+        """Images that the old index would have answered wrongly."""
+        return self.missing + self.extra + self.differing
+
+
+class TableIndex:
+    """The Hamming indexes of the image table, together with `last`: the change stamp they stand at.
+
+    The ids in them are `created_seq`: unique, never reused, and in upload order. One thread at a time catches
+    up; searching takes no lock. Always search the object that was caught up, not the one that replaced it.
+    """
+
+    def __init__(self, loaded: stamps.Loaded, identity: tuple[int, int]):
+        self.generation = loaded.generation
+        self.identity = identity
+        self.last = loaded.last
+        self.indexes: Mapping[str, LiveIndex] = {
+            name: LiveIndex.build(loaded.hashes[name], loaded.seqs) for name in stamps.HASHES
+        }
+        self._catching_up = threading.Lock()
+        self._began_ns = 0
+        self._asked_generation = loaded.generation
+
+    def __len__(self) -> int:
+        return len(self.indexes[stamps.HASHES[0]])
+
+    def catch_up(self, connection: Connection) -> int:
+        """Apply every change committed before this call; return the generation that the table asks for.
+
+        Raises Outlived when the table is behind this index, as after a restore from a backup.
+        """
+        wanted_ns = time.monotonic_ns()
+        with self._catching_up:
+            # Whoever held the lock may have begun its read after we asked: then ours is done already.
+            if self._began_ns <= wanted_ns:
+                began_ns = time.monotonic_ns()
+                self._asked_generation = self._advance(connection, stamps.NEWEST)
+                self._began_ns = began_ns
+            return self._asked_generation
+
+    def advance_to(self, connection: Connection, last: int) -> None:
+        """Apply the changes up to the stamp `last` and none after it."""
+        with self._catching_up:
+            self._advance(connection, last)
+
+    def _advance(self, connection: Connection, up_to: int) -> int:
+        while True:
+            changes = stamps.changes_after(connection, self.last, up_to=up_to, limit=CHANGES_PER_READ)
+            if changes.newest < self.last:
+                raise Outlived
+            self._apply(changes)
+            if changes.complete:
+                return changes.generation
+
+    def _apply(self, changes: stamps.Changes) -> None:
+        if len(changes.changed):
+            # Only the newest change of an image counts; the reads are in stamp order, one row an image.
+            gone = changes.changed[~changes.searchable]
+            stay = changes.searchable
+            for name, index in self.indexes.items():
+                if len(gone):
+                    index.remove(gone)
+                if stay.any():
+                    index.add(changes.hashes[name][stay], changes.changed[stay])
+        # Last: a search that sees this stamp must find what it stands for.
+        self.last = changes.last
+
+    def contents(self) -> tuple[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Return `last` and, per hash, (hashes uint64[n], ids int64[n]) sorted by id, as they stand together."""
+        with self._catching_up:
+            return self.last, {name: index.contents() for name, index in self.indexes.items()}
+
+
+class Outlived(Exception):  # noqa: N818 - a signal to rebuild, caught in this module
+    """The table is not the one that this index was built from."""
+
+
+class Collection:
+    """The current TableIndex of this process, and the way to replace it: built beside, swapped in one step."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self._current: TableIndex | None = None
+        self._rebuilding = threading.Lock()
+        self.asked_generation = 0
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is an index to answer from."""
+        return self._current is not None
+
+    @property
+    def current(self) -> TableIndex | None:
+        """The index that answers now."""
+        return self._current
+
+    def caught_up(self, connection: Connection) -> TableIndex:
+        """Return an index that holds every image committed before this call.
+
+        Rebuilds first when the database is another one than before. `connection` is in autocommit mode.
+        """
+        current = self._current or self._load_first()
+        try:
+            self.asked_generation = current.catch_up(connection)
+        except Outlived:
+            current = self._replace(current)
+            current.catch_up(connection)
+        return current
+
+    def check_identity(self, connection: Connection) -> None:
+        """Rebuild if the connection leads to another cluster or timeline than the index was built from."""
+        current = self._current
+        if current is not None and current.identity != session.identity(connection):
+            self._replace(current)
+
+    def rebuild(self) -> Difference:
+        """Build a new index beside the current one, compare the two at one stamp, and swap."""
+        old = self._current
+        if old is None:
+            self._load_first()
+            return Difference(0, 0, 0)
+        with self._rebuilding:
+            new = self._load()
+            with session.autocommit(self._engine).connect() as connection:
+                found = difference(old, new, connection)
+            self._current = new
+        return found
+
+    def _load_first(self) -> TableIndex:
+        with self._rebuilding:
+            if self._current is None:
+                self._current = self._load()
+            return self._current
+
+    def _replace(self, outlived: TableIndex) -> TableIndex:
+        with self._rebuilding:
+            if self._current is outlived or self._current is None:
+                self._current = self._load()
+            return self._current
+
+    def _load(self) -> TableIndex:
+        with self._engine.connect() as connection:
+            identity = session.identity(connection)
+            connection.rollback()
+            return TableIndex(stamps.load(connection), identity)
+
+
+def difference(old: TableIndex, new: TableIndex, connection: Connection) -> Difference:
+    """Compare two indexes of the same table at the same stamp: what `old` lacks, has too much, has otherwise."""
+    old.catch_up(connection)
+    last, old_contents = old.contents()
+    new.advance_to(connection, last)
+    _, new_contents = new.contents()
+    missing = extra = differing = 0
+    for name, (new_hashes, new_ids) in new_contents.items():
+        old_hashes, old_ids = old_contents[name]
+        _, in_old, in_new = np.intersect1d(old_ids, new_ids, assume_unique=True, return_indices=True)
+        missing = max(missing, len(new_ids) - len(in_new))
+        extra = max(extra, len(old_ids) - len(in_old))
+        differing = max(differing, int(np.count_nonzero(old_hashes[in_old] != new_hashes[in_new])))
+    return Difference(missing, extra, differing)

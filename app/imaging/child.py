@@ -1,0 +1,155 @@
+"""What runs in a decoding process: `python -m app.imaging.child LIMITS`, LIMITS being `DecodeLimits` as JSON.
+
+It reads tasks from stdin and answers on stdout (see `protocol`), writes renditions and nothing else, and ends
+when stdin does: then its parent is gone. It has a memory limit for life and a CPU limit per task; the wall
+deadline is its parent's business.
+"""
+
+import errno
+import io
+import json
+import os
+import resource
+import signal
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from app.errors import DecoderKilled, PictureTooLarge, StorageFull
+from app.fingerprints.whole import fingerprint
+from app.imaging import protocol
+from app.imaging.limits import DecodeLimits
+from app.imaging.normalise import normalise
+
+_QUALITY = 90
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NICENESS = 5  # requests are answered before pictures are decoded
+# A child whose parent was killed without a word, in the middle of a task, ends itself this much later.
+_GRACE_SECONDS = 5.0
+
+
+class Decoder:
+    """Answers one task after the other."""
+
+    def __init__(self, limits: DecodeLimits):
+        self.limits = limits
+        self._writer = ThreadPoolExecutor(1, "rendition")
+        self._warm_up()
+        self._most_at_rest = _address_space() + limits.memory_bytes // 4
+        most = _address_space() + limits.memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+    def answer(self, task: dict[str, str | None]) -> dict[str, Any]:
+        """Work on one task under the CPU limit; every failure becomes an answer."""
+        self._limit_cpu()
+        signal.setitimer(signal.ITIMER_REAL, self.limits.wall_seconds + _GRACE_SECONDS)
+        leaving = False
+        try:
+            answer = self._fingerprinted(task)
+        except MemoryError:
+            # What is left of the heap may be in pieces: the next file gets a fresh process.
+            leaving = True
+            answer = protocol.failure(
+                DecoderKilled(
+                    f"Decoding the file takes more than {self.limits.memory_bytes} bytes of memory.",
+                    limit=self.limits.memory_bytes,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - the parent raises it
+            answer = protocol.failure(error)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        answer["leaving"] = leaving or _address_space() > self._most_at_rest
+        return answer
+
+    def _fingerprinted(self, task: dict[str, str | None]) -> dict[str, Any]:
+        picture = normalise(self._bytes(str(task["path"])), self.limits)
+        written: Future[None] | None = None
+        if task["rendition"] is not None:
+            written = self._writer.submit(_write_rendition, picture.image, task["rendition"])
+        # The disk is waited for while the hashes are computed.
+        try:
+            answer = protocol.success(picture, fingerprint(picture.image), picture.pixel_sha256())
+        finally:
+            if written is not None:
+                written.result()
+        return answer
+
+    def _bytes(self, path: str) -> bytes:
+        size = Path(path).stat().st_size
+        if size > self.limits.max_file_bytes:
+            raise PictureTooLarge(
+                f"The file has {size} bytes; the limit is {self.limits.max_file_bytes}.",
+                limit=self.limits.max_file_bytes,
+            )
+        return Path(path).read_bytes()
+
+    def _limit_cpu(self) -> None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        # Counted in whole seconds: the second that has begun is given on top.
+        soft = int(used.ru_utime + used.ru_stime) + 1 + self.limits.cpu_seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+    def _warm_up(self) -> None:
+        """Import and allocate what the first picture would: its size is not that picture's fault."""
+        Image.init()
+        if self.limits.allow_heic:
+            import pillow_heif  # noqa: F401
+        drawn = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
+        for name in ("JPEG", "PNG", "WEBP", "TIFF"):
+            file = io.BytesIO()
+            drawn.save(file, name)
+            fingerprint(normalise(file.getvalue(), self.limits).image)
+        self._writer.submit(_jpeg, drawn).result()
+
+
+def _write_rendition(image: Image.Image, path: str) -> None:
+    try:
+        with Path(path).open("wb") as file:
+            file.write(_jpeg(image))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull("The disk is full: the picture could not be stored.") from error
+        raise
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    # Encoded in memory: Pillow reports a full disk as an encoder error without its number.
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY, subsampling="4:4:4")
+    return file.getvalue()
+
+
+def _address_space() -> int:
+    pages = Path("/proc/self/statm").read_text("ascii").split()[0]
+    return int(pages) * resource.getpagesize()
+
+
+def main() -> None:
+    """Serve tasks until stdin ends."""
+    # Whatever a library prints must not end up between two answers.
+    answers = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes stdin
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(_NICENESS)
+    decoder = Decoder(DecodeLimits(**json.loads(sys.argv[1])))
+    protocol.write_all(answers, protocol.framed(protocol.ACCEPTED))
+    frames = protocol.Frames()
+    while data := os.read(sys.stdin.fileno(), 1 << 16):
+        frames.feed(data)
+        while (task := frames.next()) is not None:
+            protocol.write_all(answers, protocol.framed(protocol.ACCEPTED))
+            answer = decoder.answer(json.loads(task))
+            protocol.write_all(answers, protocol.framed(json.dumps(answer).encode()))
+            if answer["leaving"]:
+                return
+
+
+if __name__ == "__main__":
+    main()

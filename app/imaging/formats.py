@@ -1,0 +1,103 @@
+"""Which picture format some bytes are, and whether their structure is fit to be decoded."""
+
+import re
+
+from app.errors import BrokenPicture, PictureTooLarge, UnsupportedFormat
+from app.imaging.limits import DecodeLimits
+
+ALWAYS_TAKEN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+_MAGIC = re.compile(
+    rb"(?P<JPEG>\xff\xd8\xff)"
+    rb"|(?P<PNG>\x89PNG\r\n\x1a\n)"
+    rb"|(?P<WEBP>RIFF....WEBP)"
+    rb"|(?P<GIF>GIF8[79]a)"
+    rb"|(?P<BMP>BM)"
+    rb"|(?P<TIFF>II[*+]\x00|MM\x00[*+])",
+    re.DOTALL,
+)
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+
+_SCAN = b"\xff\xda"
+# A marker is FF and a code, with any number of FF as filling; FF 00 is data, 01 and D0 to D7 stand alone.
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+
+_IMAGE_DATA_CHUNKS = {b"IDAT", b"fdAT"}
+# Encoders cut image data into pieces of 4 KiB (often 8 or 32); a file of many smaller ones is made to hurt.
+_WHOLE_DATA_CHUNK = 1024
+
+
+def checked_format(data: bytes, limits: DecodeLimits) -> str:
+    """Pillow's name for the format, judged by content alone, of a file that may be handed to its decoder.
+
+    Raises PictureTooLarge (bytes), UnsupportedFormat, or BrokenPicture for an empty file and for structures
+    that cost more than any real picture: JPEG scans, PNG chunks.
+    """
+    if not data:
+        raise BrokenPicture("The file is empty.")
+    if len(data) > limits.max_file_bytes:
+        raise PictureTooLarge(
+            f"The file has {len(data)} bytes; the limit is {limits.max_file_bytes}.",
+            limit=limits.max_file_bytes,
+        )
+    name = _format(data)
+    if name == "AVIF" and not limits.allow_avif:
+        raise UnsupportedFormat("AVIF pictures are switched off here (setting ALLOW_AVIF).")
+    if name == "HEIF" and not limits.allow_heic:
+        raise UnsupportedFormat("HEIC pictures are switched off here (setting ALLOW_HEIC).")
+    if name == "JPEG":
+        _check_jpeg_scans(data, limits.max_jpeg_scans)
+    elif name == "PNG":
+        _check_png_chunks(data, limits.max_png_chunks)
+    return name
+
+
+def _format(data: bytes) -> str:
+    known = _MAGIC.match(data)
+    if known:
+        return str(known.lastgroup)
+    if data[4:8] == b"ftyp":
+        size = min(int.from_bytes(data[:4], "big"), 256)
+        brands = {data[8:12], *(data[at : at + 4] for at in range(16, size, 4))}
+        if brands & _AVIF_BRANDS:
+            return "AVIF"
+        if brands & _HEIC_BRANDS:
+            return "HEIF"
+    raise UnsupportedFormat(f"The file is not a picture of a known format ({', '.join(ALWAYS_TAKEN)}).")
+
+
+def _check_jpeg_scans(data: bytes, limit: int) -> None:
+    # Every scan holds these two bytes, so few of them settle it in 0.1 ms per megabyte. Many may also lie in
+    # metadata or in a video behind the picture: then the segments are walked.
+    if data.count(_SCAN) > limit and _scans(data, limit) > limit:
+        raise BrokenPicture(f"The JPEG has more than {limit} scans.", limit=limit)
+
+
+def _scans(data: bytes, limit: int) -> int:
+    scans = 0
+    position = 2
+    while scans <= limit and (marker := _JPEG_MARKER.search(data, position)):
+        code = marker[1][0]
+        position = marker.end()
+        if code == _END_OF_IMAGE:
+            break
+        if code != _START_OF_IMAGE:
+            scans += code == _START_OF_SCAN
+            position += int.from_bytes(data[position : position + 2], "big")
+    return scans
+
+
+def _check_png_chunks(data: bytes, limit: int) -> None:
+    chunks = 0
+    position = 8
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        chunks += not (kind in _IMAGE_DATA_CHUNKS and length >= _WHOLE_DATA_CHUNK)
+        if chunks > limit:
+            raise BrokenPicture(f"The PNG has more than {limit} chunks.", limit=limit)
+        if kind == b"IEND":
+            return
+        position += 12 + length

@@ -1,0 +1,140 @@
+"""What every Hamming engine answers, and the values it answers with."""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_DISTANCE = 64  # bits in which two 64-bit hashes can differ
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """What lies within a radius of one hash, in no particular order.
+
+    `ids` int64[k] and `distances` uint8[k] (bits) belong together place by place.
+    """
+
+    ids: NDArray[np.int64]
+    distances: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def nearest_first(self) -> Self:
+        """The same neighbours ordered by distance, then id."""
+        order = np.lexsort((self.ids, self.distances))
+        return type(self)(self.ids[order], self.distances[order])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManyNeighbours:
+    """What lies within a radius of each of several hashes; row by row `queries[i]` found `ids[i]`.
+
+    `queries` int64[k] numbers the hashes asked for from 0 and never decreases; within one query there is no
+    particular order. `ids` int64[k], `distances` uint8[k] (bits).
+    """
+
+    queries: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    distances: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def nearest_first(self) -> Self:
+        """The same neighbours ordered by query, then distance, then id."""
+        order = np.lexsort((self.ids, self.distances, self.queries))
+        return type(self)(self.queries[order], self.ids[order], self.distances[order])
+
+
+class Searchable(Protocol):
+    """Whatever can be searched for hashes: an engine, or a live index."""
+
+    def within(self, query: int | np.uint64, max_distance: int) -> Neighbours:
+        """Every id whose hash differs from `query` in at most `max_distance` bits.
+
+        Raises ValueError if `max_distance` is not in 0..64 or `query` not in 0..2**64 - 1.
+        """
+        ...
+
+    def within_many(self, queries: NDArray[np.uint64], max_distance: int) -> ManyNeighbours:
+        """`within` for each of `queries` uint64[m]; ValueError also for any other array."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the arrays take."""
+        ...
+
+
+class Engine(Searchable, Protocol):
+    """An immutable exact index over hashes and ids; safe for any number of threads.
+
+    `hashes` uint64[n] and `ids` int64[n] are in the engine's own order: place i of one belongs to place i of
+    the other, and positions are such places. Nobody writes to them. An id or a hash may occur several times.
+    """
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """The hashes by position, uint64[n]."""
+        ...
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids by position, int64[n]."""
+        ...
+
+    @classmethod
+    def build(cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> Self:
+        """Index copies of `hashes` uint64[n] and `ids` int64[n]; ValueError for other dtypes or lengths."""
+        ...
+
+    def positions_within(
+        self, query: int | np.uint64, max_distance: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """As `within`, positions int64[k] in the place of ids."""
+        ...
+
+    def positions_within_many(
+        self, queries: NDArray[np.uint64], max_distance: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+        """As `within_many`: query numbers int64[k], positions int64[k], distances uint8[k]."""
+        ...
+
+
+def checked_distance(max_distance: int) -> int:
+    """`max_distance` as an int in 0..64; anything else is a ValueError."""
+    if not 0 <= max_distance <= MAX_DISTANCE or max_distance != int(max_distance):
+        raise ValueError(
+            f"max_distance is {max_distance}, it must be a whole number from 0 to {MAX_DISTANCE}"
+        )
+    return int(max_distance)
+
+
+def checked_hash(value: int | np.uint64) -> np.uint64:
+    """One hash as uint64; a ValueError unless it is a whole number from 0 to 2**64 - 1."""
+    if type(value) is np.uint64:
+        return value
+    number = int(value)
+    if number != value or not 0 <= number < 1 << 64:
+        raise ValueError(f"the hash is {value}, it must be a whole number from 0 to 2**64 - 1")
+    return np.uint64(number)
+
+
+def checked_hashes(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """`values` as a contiguous, writable uint64[n], copied only if needed; ValueError for any other array."""
+    if values.dtype != np.uint64 or values.ndim != 1:
+        raise ValueError(f"hashes must be uint64[n], these are {values.dtype}{list(values.shape)}")
+    return np.require(values, requirements=["C", "W", "A"])
+
+
+def checked_ids(values: NDArray[np.int64], count: int | None = None) -> NDArray[np.int64]:
+    """`values` as a contiguous int64[count], any length if that is None; ValueError for any other array."""
+    if values.dtype != np.int64 or values.ndim != 1 or count not in {None, len(values)}:
+        wanted = "k" if count is None else count
+        raise ValueError(f"ids must be int64[{wanted}], these are {values.dtype}{list(values.shape)}")
+    return np.require(values, requirements=["C", "W", "A"])

@@ -1,0 +1,63 @@
+"""The writer's side of a live index's tail: entries in the order of their addition, found again by id."""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.index.scan import Scan
+
+_LEAST_ROOM = 64  # entries
+_Kind = TypeVar("_Kind", bound=np.generic)
+
+
+class Tail:
+    """Arrays that grow at the end, with the tick at which each entry died, 0 while it lives.
+
+    Places once written keep their hash and id, and growing copies into new arrays: a view handed out stays as
+    it is, except that ticks later than the view appear in it. Only one thread at a time may call anything
+    here.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._hashes = np.empty(_LEAST_ROOM, np.uint64)
+        self._ids = np.empty(_LEAST_ROOM, np.int64)
+        self._died = np.zeros(_LEAST_ROOM, np.uint32)
+        self._places: dict[int, int] = {}  # of the living: one for each id
+
+    def reserve(self, count: int) -> None:
+        """Make room for `count` more entries; afterwards `append` of so many allocates no array."""
+        needed = self._count + count
+        if needed <= len(self._hashes):
+            return
+        room = max(needed, 2 * len(self._hashes))
+        self._hashes = _grown(self._hashes, room)
+        self._ids = _grown(self._ids, room)
+        self._died = _grown(self._died, room)
+
+    def append(self, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> None:
+        """Add living entries; room for them is reserved, none of the ids lives here, none occurs twice."""
+        start, end = self._count, self._count + len(ids)
+        self._hashes[start:end] = hashes
+        self._ids[start:end] = ids
+        self._places.update(zip(ids.tolist(), range(start, end), strict=True))
+        self._count = end
+
+    def bury(self, ids: NDArray[np.int64], tick: int) -> int:
+        """Let the living entries of `ids` die at `tick`; returns how many there were."""
+        places = [place for id_ in ids.tolist() if (place := self._places.pop(id_, None)) is not None]
+        if places:
+            self._died[places] = tick
+        return len(places)
+
+    def view(self) -> tuple[Scan, NDArray[np.uint32]]:
+        """The entries so far, as an engine, and the ticks of their deaths."""
+        count = self._count
+        return Scan(self._hashes[:count], self._ids[:count]), self._died[:count]
+
+
+def _grown(values: NDArray[_Kind], room: int) -> NDArray[_Kind]:
+    grown = np.zeros(room, values.dtype)
+    grown[: len(values)] = values
+    return grown

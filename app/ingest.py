@@ -1,0 +1,277 @@
+"""Bytes + claim -> stored image, its matches, its verdict. The order of the steps is docs/decisions/0002."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine
+
+from app.catalog import images, session
+from app.catalog.rows import AnyRow
+from app.collection import Collection
+from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
+from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
+from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint
+from app.imaging import DecodePool, Fingerprinted
+from app.matching.kinds import Rule
+from app.screening import Answer, answer_images, screen
+from app.storage import Pictures
+
+log = logging.getLogger(__name__)
+
+# A row that a concurrent delete takes away between INSERT and SELECT is inserted again, this often.
+INSERT_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file as it came: its name is text, never a path."""
+
+    file_name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A file that was not taken, by its position in the request, and why."""
+
+    position: int
+    file_name: str
+    error: ClaimprintError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the files of one request, each list in the order of the request."""
+
+    answers: Sequence[Answer]
+    rejections: Sequence[Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    position: int
+    file_name: str
+    byte_count: int
+    image_id: UUID
+    sha256: bytes
+    fingerprinted: Fingerprinted
+
+
+class Intake:
+    """Takes pictures in: the bytes to storage, the fingerprint from a decoding process, the row to the table."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        collection: Collection,
+        pictures: Pictures,
+        decoders: DecodePool,
+        rule: Rule,
+        max_file_bytes: int,
+    ):
+        self.engine = engine
+        self.collection = collection
+        self.pictures = pictures
+        self.decoders = decoders
+        self.rule = rule
+        self.max_file_bytes = max_file_bytes
+        self._files = ThreadPoolExecutor(16, "intake-file")
+        self._disk = ThreadPoolExecutor(16, "intake-disk")
+
+    def close(self) -> None:
+        """End the threads; files being taken are finished first."""
+        self._files.shutdown()
+        self._disk.shutdown()
+
+    def take(
+        self,
+        claim_id: str,
+        uploads: Sequence[Upload],
+        *,
+        client_id: int | None,
+        labels: Mapping[str, Any],
+        source: Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        """Store pictures of one claim and find where they were used before.
+
+        When this returns, every image in `answers` is durable and its matches are complete. Files that can't
+        be taken are in `rejections`; the others are stored all the same.
+
+        Raises Overloaded before anything is stored, StorageFull when nothing was acknowledged, and another
+        Unavailable when images may be stored but their answer is not known: sending the same bytes for the
+        same claim again gives the same images and the whole answer.
+        """
+        with self.decoders.reserve(len(uploads)):
+            decoded, rejections = self._decode_all(uploads)
+        if not decoded:
+            return Outcome([], rejections)
+        try:
+            rows, created = self._insert(claim_id, decoded, client_id, labels, source)
+        except Exception as error:
+            # Where the commit may have gone through unseen, the files stay: the sweep erases them if it did not.
+            if not session.outcome_unknown(error):
+                for item in decoded:
+                    self.pictures.erase(item.image_id)
+            raise
+        for item in decoded:
+            if item.image_id not in created:
+                self.pictures.erase(item.image_id)
+        try:
+            answers = self._answer(rows, created)
+        except Exception as error:
+            log.warning(
+                "images %s are stored, their answer failed", [row.created_seq for row in rows], exc_info=True
+            )
+            translated = session.translated(error)
+            if isinstance(translated, Unavailable):
+                raise translated from error
+            raise Unavailable(
+                "the images are stored but could not be compared yet; send them again"
+            ) from error
+        return Outcome(answers, rejections)
+
+    def look_at(self, upload: Upload) -> Fingerprinted:
+        """Fingerprint a picture that is not to be stored: nothing of it stays. Raises as `take`."""
+        self._check_size(upload)
+        image_id = uuid4()
+        try:
+            with self.decoders.reserve(1):
+                path = self.pictures.write_original(image_id, upload.data)
+                return self.decoders.fingerprint(path, None)
+        finally:
+            self.pictures.erase(image_id)
+
+    def _decode_all(self, uploads: Sequence[Upload]) -> tuple[list[_Decoded], list[Rejection]]:
+        decoded: list[_Decoded] = []
+        rejections: list[Rejection] = []
+        failures: list[BaseException] = []
+        if len(uploads) == 1:
+            calls: list[Callable[[], _Decoded]] = [lambda: self._decode(0, uploads[0])]
+        else:
+            calls = [self._files.submit(self._decode, *item).result for item in enumerate(uploads)]
+        for position, call in enumerate(calls):
+            try:
+                decoded.append(call())
+            except UnusablePicture as error:
+                rejections.append(Rejection(position, uploads[position].file_name, error))
+            except Exception as error:  # noqa: BLE001 - raised below, once the other files are done and erased
+                failures.append(error)
+        if failures:
+            for item in decoded:
+                self.pictures.erase(item.image_id)
+            raise failures[0]
+        return decoded, rejections
+
+    def _decode(self, position: int, upload: Upload) -> _Decoded:
+        """Make the bytes durable while a decoding process makes the fingerprint and the rendition."""
+        self._check_size(upload)
+        image_id = uuid4()
+        try:
+            path = self.pictures.write_original(image_id, upload.data)
+            durable = self._disk.submit(self._digest_and_sync, image_id, upload.data)
+            try:
+                fingerprinted = self.decoders.fingerprint(path, self.pictures.rendition(image_id))
+            finally:
+                # Also after a failure: the file is erased below, and nobody may be working on it then.
+                sha256 = durable.result()
+            self.pictures.sync_folder(image_id)
+        except BaseException:
+            self.pictures.erase(image_id)
+            raise
+        return _Decoded(position, upload.file_name, len(upload.data), image_id, sha256, fingerprinted)
+
+    def _check_size(self, upload: Upload) -> None:
+        if not upload.data:
+            raise BrokenPicture("the file is empty: it has 0 bytes")
+        if len(upload.data) > self.max_file_bytes:
+            raise PictureTooLarge(
+                f"the file is over the limit of {self.max_file_bytes} bytes", limit=self.max_file_bytes
+            )
+
+    def _digest_and_sync(self, image_id: UUID, data: bytes) -> bytes:
+        digest = hashlib.sha256(data).digest()
+        self.pictures.sync(image_id)
+        return digest
+
+    def _insert(
+        self,
+        claim_id: str,
+        decoded: Sequence[_Decoded],
+        client_id: int | None,
+        labels: Mapping[str, Any],
+        source: Mapping[str, Any] | None,
+    ) -> tuple[list[AnyRow], set[UUID]]:
+        """Return the live row of every file in its order, and the ids of those that are new."""
+        # The same bytes twice in one request are one row, listed twice.
+        distinct = {item.sha256: item for item in reversed(decoded)}
+        wanted = [item for item in decoded if distinct[item.sha256] is item]
+        found: dict[bytes, AnyRow] = {}
+        created: set[UUID] = set()
+        with session.autocommit(self.engine).connect() as connection:
+            for _ in range(INSERT_ATTEMPTS):
+                missing = [item for item in wanted if item.sha256 not in found]
+                new = [new_image(claim_id, item, client_id, labels, source) for item in missing]
+                for row in images.insert_images(connection, new).values():
+                    found[row.sha256] = row
+                    created.add(row.image_id)
+                replayed = [item.sha256 for item in missing if item.sha256 not in found]
+                if replayed:
+                    found |= images.live_by_bytes(connection, claim_id, replayed)
+                if len(found) == len(wanted):
+                    return [found[item.sha256] for item in decoded], created
+        raise Unavailable(
+            "the same pictures are being deleted and uploaded at the same moment; send them again"
+        )
+
+    def _answer(self, rows: Sequence[AnyRow], created: set[UUID]) -> list[Answer]:
+        waiting = [row.created_seq for row in rows if row.screened_at is None]
+        if waiting:
+            screen(self.engine, self.collection, self.rule, waiting)
+        with self.engine.connect() as connection:
+            return answer_images(connection, rows, created=created, just_screened=True)
+
+
+def pixel_columns(fingerprinted: Fingerprinted) -> dict[str, Any]:
+    """Values of the columns that come from the pixels: those an upload sets and a rehash sets again."""
+    fingerprint: Fingerprint = fingerprinted.fingerprint
+    hashes = fingerprint.hashes
+    return {
+        "pixel_sha256": fingerprinted.pixel_sha256,
+        "status": fingerprinted.status,
+        **{name: hashes[name] for name in WHOLE_IMAGE_HASHES},
+        "verifier": b"".join(word.to_bytes(8) for word in fingerprint.verifier),
+        "turned": fingerprint.to_bytes(),
+        "fingerprint_version": FINGERPRINT_VERSION,
+        "library_versions": library_versions(),
+    }
+
+
+def new_image(
+    claim_id: str,
+    item: _Decoded,
+    client_id: int | None,
+    labels: Mapping[str, Any],
+    source: Mapping[str, Any] | None,
+) -> images.NewImage:
+    """Return the row to insert for a decoded file."""
+    decoded = item.fingerprinted
+    return images.NewImage(
+        image_id=item.image_id,
+        claim_id=claim_id,
+        uploaded_by=client_id,
+        file_name=item.file_name,
+        sha256=item.sha256,
+        format=decoded.format,
+        width=decoded.width,
+        height=decoded.height,
+        byte_count=item.byte_count,
+        labels=dict(labels),
+        source=None if source is None else dict(source),
+        **pixel_columns(decoded),
+    )

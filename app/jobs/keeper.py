@@ -1,0 +1,187 @@
+"""The keeper: the one background thread of a worker process.
+
+It loads the index, keeps it near the table while nobody asks, tells the other workers that this one lives,
+rebuilds when a reindex asks for it, runs jobs (in a thread of their own) and sweeps.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.catalog import jobs, session, workers
+from app.catalog.rows import AnyRow
+from app.collection import Collection
+from app.errors import ClaimprintError
+from app.imaging.limits import DecodeLimits
+from app.jobs.reindex import REINDEX, Cancelled, Reindex
+from app.jobs.sweep import erase_orphans, forget_silent_workers, screen_unanswered
+from app.matching.kinds import Rule
+from app.settings import Settings
+from app.storage import Pictures
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+HEARTBEAT_SECONDS = 1.0
+
+
+class Keeper:
+    """Keeps one worker process: `start` once, `stop` at its end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        collection: Collection,
+        pictures: Pictures,
+        rule: Rule,
+        limits: DecodeLimits,
+    ):
+        self.worker_id = uuid4()
+        self._settings = settings
+        self._engine = engine
+        self._collection = collection
+        self._pictures = pictures
+        self._rule = rule
+        self._limits = limits
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._job: threading.Thread | None = None
+        self._sweep: threading.Thread | None = None
+        self._rebuild: dict[str, Any] | None = None
+        self._heartbeat = 0.0
+        self._swept = 0.0
+        self._away = False
+
+    def start(self) -> None:
+        """Begin; the index loads in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a job under way is left for another worker to take over."""
+        self._stopping.set()
+        self._thread.join(timeout=10)
+        try:
+            with self._engine.begin() as connection:
+                workers.leave(connection, self.worker_id)
+        except SQLAlchemyError:
+            log.info("the database is away; this worker's row will be forgotten by others")
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._tick()
+                self._away = False
+            except (SQLAlchemyError, ClaimprintError) as error:
+                if not self._away:
+                    log.warning("the keeper waits for the database: %s", session.translated(error))
+                self._away = True
+            except Exception:
+                log.exception("the keeper stumbled")
+            self._stopping.wait(TICK_SECONDS)
+
+    def _tick(self) -> None:
+        with session.autocommit(self._engine).connect() as connection:
+            index = self._collection.caught_up(connection)
+        if self._collection.asked_generation > index.generation:
+            self._rebuild_index()
+        if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
+            self._report()
+        if self._job is None or not self._job.is_alive():
+            self._take_job()
+        if time.monotonic() - self._swept > self._settings.sweep_seconds or not self._swept:
+            self._start_sweep()
+
+    def _rebuild_index(self) -> None:
+        started = time.monotonic()
+        found = self._collection.rebuild()
+        self._rebuild = asdict(found) | {"seconds": round(time.monotonic() - started, 3)}
+        if found.total:
+            log.error("the index differed from the table: %s", found)
+        self._report()
+
+    def _report(self) -> None:
+        index = self._collection.current
+        if index is None:
+            return
+        with self._engine.begin() as connection:
+            workers.report(
+                connection,
+                worker_id=self.worker_id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                generation=index.generation,
+                index_seq=index.last,
+                rebuild=self._rebuild,
+            )
+        self._heartbeat = time.monotonic()
+
+    def _take_job(self) -> None:
+        with self._engine.begin() as connection:
+            job = jobs.claim_job(connection, self.worker_id, self._settings.job_stale_seconds)
+        if job is not None:
+            self._job = threading.Thread(target=self._run_job, args=(job,), name="job", daemon=True)
+            self._job.start()
+
+    def _run_job(self, job: AnyRow) -> None:
+        run_job(
+            job,
+            self.worker_id,
+            engine=self._engine,
+            collection=self._collection,
+            pictures=self._pictures,
+            rule=self._rule,
+            limits=self._limits,
+            silent_seconds=self._settings.job_stale_seconds,
+        )
+
+    def _start_sweep(self) -> None:
+        if self._sweep is not None and self._sweep.is_alive():
+            return
+        self._swept = time.monotonic()
+        self._sweep = threading.Thread(target=self._sweep_once, name="sweep", daemon=True)
+        self._sweep.start()
+
+    def _sweep_once(self) -> None:
+        try:
+            forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
+            screened = screen_unanswered(self._engine, self._collection, self._rule)
+            erased = erase_orphans(self._engine, self._pictures, self._settings.orphan_file_seconds)
+        except (SQLAlchemyError, ClaimprintError) as error:
+            log.warning("the sweep broke off: %s", session.translated(error))
+        else:
+            if screened or erased:
+                log.info("swept: %s images screened, files of %s erased", screened, erased)
+
+
+def run_job(job: AnyRow, runner: UUID, *, engine: Engine, **parts: Any) -> None:
+    """Run a claimed job to its end and write how it ended."""
+    try:
+        if job.kind != REINDEX:
+            raise NotImplementedError(f"no such kind of job: {job.kind}")
+        ending: dict[str, Any] = {
+            "state": "succeeded",
+            "result": Reindex(job, runner, engine=engine, **parts).run(),
+        }
+    except Cancelled:
+        ending = {"state": "cancelled"}
+    except Exception as error:
+        log.exception("job %s failed", job.job_id)
+        translated = session.translated(error)
+        if isinstance(translated, ClaimprintError):
+            # The database is away or the disk full: the row stays `running`, and whoever comes back takes over.
+            return
+        ending = {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+    try:
+        with engine.begin() as connection:
+            jobs.finish_job(connection, job_row_id=job.id, runner=runner, **ending)
+    except SQLAlchemyError:
+        log.exception("the end of job %s could not be written; it will be run again", job.job_id)

@@ -1,0 +1,60 @@
+"""The sweep: screens images that were committed but never answered, erases files that no live row owns."""
+
+import itertools
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+
+from app.catalog import images, workers
+from app.collection import Collection
+from app.matching.kinds import Rule
+from app.screening import screen
+from app.storage import Pictures
+
+log = logging.getLogger(__name__)
+
+# An upload under way screens its images itself well before that.
+UNANSWERED_SECONDS = 15.0
+IMAGES_AT_ONCE = 100
+FILES_AT_ONCE = 500
+
+
+def screen_unanswered(
+    engine: Engine,
+    collection: Collection,
+    rule: Rule,
+    *,
+    older_than_seconds: float = UNANSWERED_SECONDS,
+    on_progress: Callable[[int], None] = lambda _done: None,
+) -> int:
+    """Screen every live image that waits for it, in upload order; return how many."""
+    done = 0
+    while True:
+        on_progress(done)
+        with engine.connect() as connection:
+            seqs = images.unscreened(connection, older_than_seconds=older_than_seconds, limit=IMAGES_AT_ONCE)
+        if not seqs:
+            return done
+        screen(engine, collection, rule, seqs)
+        done += len(seqs)
+
+
+def erase_orphans(engine: Engine, pictures: Pictures, older_than_seconds: float) -> int:
+    """Erase picture files that are that old and belong to no live image; return how many images' files."""
+    erased = 0
+    old = pictures.old_images(older_than_seconds)
+    while ids := list(itertools.islice(old, FILES_AT_ONCE)):
+        with engine.connect() as connection:
+            live = images.live_ids(connection, ids)
+        for image_id in ids:
+            if image_id not in live:
+                pictures.erase(image_id)
+                erased += 1
+    return erased
+
+
+def forget_silent_workers(engine: Engine, silent_seconds: float) -> None:
+    """Take workers that were killed off the list."""
+    with engine.begin() as connection:
+        workers.forget_silent(connection, silent_seconds)

@@ -1,0 +1,120 @@
+"""Comparing stored images with all earlier ones, and reading what was found."""
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import Connection, Engine, text
+
+from app.catalog import images, matches, session
+from app.catalog.rows import AnyRow
+from app.collection import Collection, TableIndex
+from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint
+from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare
+
+MATCHES_IN_ANSWER = 100
+# Verdicts beside the kinds of matching.kinds.
+PENDING = "pending"
+NO_VERDICT = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is told of one stored image: its row, whether it is new, its matches best first, its verdict."""
+
+    row: AnyRow
+    created: bool
+    matches: matches.MatchPage
+    verdict: str
+
+
+def screen(engine: Engine, collection: Collection, rule: Rule, seqs: Sequence[int]) -> None:
+    """Find and store the matches of the images with these stamps, each against all uploaded before it.
+
+    Idempotent: doing it again stores the same. Images deleted meanwhile are passed over.
+    """
+    with session.autocommit(engine).connect() as connection:
+        # After the commit of every image in `seqs` and before the search: this order is the promise.
+        index = collection.caught_up(connection)
+        rows = images.to_compare(connection, seqs)
+        found = [match for row in rows for match in _earlier_matches(connection, index, rule, row)]
+    ids = [row.id for row in rows]
+    with engine.begin() as connection:
+        # Not needed for the promise: what is lost in a crash of the database, the sweep finds again.
+        connection.execute(text("SET LOCAL synchronous_commit = off"))
+        matches.replace_matches(connection, ids, found)
+        images.mark_screened(connection, ids)
+
+
+def _earlier_matches(
+    connection: Connection, index: TableIndex, rule: Rule, row: AnyRow
+) -> list[matches.NewMatch]:
+    query = _picture(row)
+    proposed = propose(index, query, rule.near, before=row.created_seq)
+    found = []
+    for other in images.earlier_candidates(connection, row, proposed):
+        finding = compare(query, _picture(other), rule)
+        if finding is not None:
+            found.append(
+                matches.NewMatch(
+                    earlier_id=other.id,
+                    later_id=row.id,
+                    kind=finding.kind,
+                    rank=finding.rank,
+                    nearest=finding.nearest,
+                    distances=finding.distances,
+                    transform=finding.transform,
+                    rule_version=RULE_VERSION,
+                )
+            )
+    return found
+
+
+def propose(index: TableIndex, query: Picture, max_distance: int, *, before: int) -> list[int]:
+    """Stamps of images that a proposing hash finds within `max_distance` bits, in any orientation."""
+    if query.low_information:
+        return []
+    found = [
+        index.indexes[name].within_many(query.turned[:, WHOLE_IMAGE_HASHES.index(name)], max_distance).ids
+        for name in PROPOSING_HASHES
+    ]
+    seqs = np.unique(np.concatenate(found))
+    return [int(seq) for seq in seqs[seqs < before]]
+
+
+def answer_images(
+    connection: Connection,
+    rows: Sequence[AnyRow],
+    *,
+    created: Set[UUID] = frozenset(),
+    just_screened: bool = False,
+) -> list[Answer]:
+    """Read the matches of live images (rows of `catalog.images.SHOWN`), in their order.
+
+    `just_screened` tells that the images were screened after the rows were read.
+    """
+    answers = []
+    for row in rows:
+        page = matches.matches_of(
+            connection, image_row_id=row.id, claim_id=row.claim_id, limit=MATCHES_IN_ANSWER
+        )
+        screened = just_screened or row.screened_at is not None
+        answers.append(Answer(row, row.image_id in created, page, verdict_of(page, screened=screened)))
+    return answers
+
+
+def verdict_of(page: matches.MatchPage, *, screened: bool) -> str:
+    """Strongest kind of match against other claims, "none", or "pending" until the image is screened."""
+    if not screened:
+        return PENDING
+    return NO_VERDICT if page.verdict_rank is None else KINDS[page.verdict_rank]
+
+
+def _picture(row: AnyRow) -> Picture:
+    return Picture(
+        sha256=bytes(row.sha256),
+        pixel_sha256=bytes(row.pixel_sha256),
+        low_information=row.status == "low_information",
+        turned=Fingerprint.from_bytes(bytes(row.turned)).turned,
+    )

@@ -1,0 +1,194 @@
+"""`claimprint serve`: the database, the migrations, then one or more worker processes under uvicorn."""
+
+import ctypes
+import logging
+import os
+import secrets
+import signal
+import socket
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from app.catalog import keys, schema, session, workers
+from app.embedded import EmbeddedServer
+from app.errors import ClaimprintError, StartupError
+from app.main import create_app
+from app.settings import Settings, settings_from_environment
+from app.web.metrics import SHARED_FOLDER
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2048
+PR_SET_PDEATHSIG = 1
+EXAMPLE_NAME = "example.jpg"
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until it is told to stop. Must be called on the main thread. Raises StartupError."""
+    with ExitStack() as undo:
+        # Before the database: a port in use is the commonest reason not to start.
+        listening = undo.enter_context(_listen(settings))
+        database: EmbeddedServer | None = None
+        url = settings.database_url
+        if not url:
+            database = undo.enter_context(EmbeddedServer.start(settings.data_dir))
+            url = database.url
+        settings = settings.model_copy(update={"database_url": url, "port": listening.getsockname()[1]})
+        _prepare(settings, first_key=database is not None)
+        if settings.workers == 1:
+            _Single(_config(create_app(settings)), database).run([listening])
+        else:
+            os.environ["DATABASE_URL"] = url
+            os.environ["DATA_DIR"] = str(settings.data_dir.absolute())
+            os.environ[SHARED_FOLDER] = undo.enter_context(tempfile.TemporaryDirectory(prefix="claimprint-"))
+            config = _config(f"{__name__}:worker_app", workers=settings.workers)
+            _Several(config, [listening], database).run()
+
+
+def worker_app() -> FastAPI:
+    """Make the application of one of several workers, which must not outlive the process that watches them."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise StartupError("the supervising process is gone")
+    return create_app(settings_from_environment())
+
+
+class _Single(uvicorn.Server):
+    """One worker, in this process; it also revives the embedded database."""
+
+    def __init__(self, config: uvicorn.Config, database: EmbeddedServer | None):
+        super().__init__(config)
+        self._database = database
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the database ten times a second, from the main thread, whose death PostgreSQL watches."""
+        _revive(self._database)
+        return await super().on_tick(counter)
+
+
+class _Several(Multiprocess):
+    """Several workers; a dead one is replaced, and so is the embedded database."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], database: EmbeddedServer | None):
+        super().__init__(config, sockets)
+        self._database = database
+
+    def keep_subprocess_alive(self) -> None:
+        """Look after the database, then the workers."""
+        _revive(self._database)
+        super().keep_subprocess_alive()
+
+
+def _revive(database: EmbeddedServer | None) -> None:
+    if database is None or database.poll() is None:
+        return
+    log.error("the embedded database ended with status %s; starting it again", database.poll())
+    try:
+        database.restart()
+    except StartupError as error:
+        # The next tick tries again; meanwhile requests are answered with 503.
+        log.error("%s", error.message)
+
+
+def _config(app: FastAPI | str, **options: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        access_log=False,
+        log_level="info",
+        server_header=False,
+        # Claims portals keep connections open between claimants.
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=20,
+        backlog=BACKLOG,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise StartupError(
+            f"can't listen on {settings.host} port {settings.port}: {error.strerror}; PORT and HOST change that"
+        ) from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def _prepare(settings: Settings, *, first_key: bool) -> None:
+    """Migrate, tie the folder of pictures to this database, and see that somebody can call."""
+    engine = session.make_engine(settings, settings.database_url)
+    try:
+        schema.migrate(engine)
+        with engine.begin() as connection:
+            tie_pictures(settings.data_dir / "pictures", str(workers.collection_id(connection)))
+            has_key = keys.any_admin(connection)
+            if not has_key and first_key:
+                key = keys.create_key(connection, client_name="first", role="admin")
+        if not has_key:
+            _greet(settings, key if first_key else None)
+    except Exception as error:
+        translated = session.translated(error)
+        if isinstance(translated, ClaimprintError):
+            raise StartupError(translated.message) from error
+        raise
+    finally:
+        engine.dispose()
+
+
+def tie_pictures(folder: Path, collection_id: str) -> None:
+    """Note which database's pictures a folder holds. Raises StartupError when they are another one's.
+
+    The sweep erases files without a row: with the wrong database behind it that would be all of them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "collection"
+    try:
+        with note.open("x") as file:
+            file.write(collection_id)
+    except FileExistsError:
+        if note.read_text().strip() != collection_id:
+            raise StartupError(
+                f"the pictures in {folder} belong to another database; set DATA_DIR or DATABASE_URL to match"
+            ) from None
+
+
+def _greet(settings: Settings, key: str | None) -> None:
+    address = f"http://{settings.host}:{settings.port}"
+    if key is None:
+        print("No admin key exists yet: claimprint keys create --client NAME --role admin")  # noqa: T201
+        return
+    example = settings.data_dir / EXAMPLE_NAME
+    _draw_example(example)
+    print(  # noqa: T201
+        f"""
+First start. This admin key is shown once:
+
+    {key}
+
+Try it with a drawn picture, and again with another claim in place of CLAIM-1:
+
+    curl -H 'Authorization: Bearer {key}' -F files=@{example} {address}/claims/CLAIM-1/images
+""",
+        flush=True,
+    )
+
+
+def _draw_example(path: Path) -> None:
+    """Draw a picture that has something to hash, so that the first upload needs no file of one's own."""
+    import numpy as np
+    from PIL import Image
+
+    coarse = np.random.default_rng(secrets.randbits(32)).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((800, 600), Image.Resampling.BICUBIC).save(path, quality=90)

@@ -1,0 +1,83 @@
+"""Every setting of the service: one flat class, read from the environment (or a `.env` file)."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Settings with their unit and default; `MAX_FILE_BYTES=1000000` in the environment sets `max_file_bytes`."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        default="", description="PostgreSQL, as a URL. Empty: an embedded server under `data_dir`."
+    )
+    data_dir: Path = Field(
+        default=Path("data"), description="Pictures, and the embedded database's files, live here."
+    )
+    host: str = Field(default="127.0.0.1", description="Address the server listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on.")
+    workers: int = Field(default=1, ge=1, le=64, description="Worker processes of the HTTP server.")
+    decode_processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="Decoding processes per worker."
+    )
+    max_queued_files: int = Field(
+        default=64, ge=1, description="Files waiting for or in a decoder, per worker, before 503."
+    )
+
+    max_file_bytes: int = Field(default=25 * MIB, ge=1, description="Bytes of one uploaded file.")
+    max_files: int = Field(default=20, ge=1, description="Files in one request.")
+    max_request_bytes: int = Field(default=100 * MIB, ge=1, description="Bytes of one request's body.")
+    max_pixels: int = Field(default=50_000_000, ge=1, description="Pixels that a file's header may claim.")
+    decode_cpu_seconds: int = Field(default=10, ge=1, description="CPU seconds to decode one file.")
+    decode_wall_seconds: float = Field(default=15.0, gt=0, description="Wall seconds to decode one file.")
+    decode_memory_bytes: int = Field(
+        default=1024 * MIB, ge=64 * MIB, description="Memory one decode may add to its process."
+    )
+    allow_avif: bool = Field(default=False, description="Take AVIF files.")
+    allow_heic: bool = Field(
+        default=False, description="Take HEIC files; needs the extra `claimprint[heic]`."
+    )
+    keep_gps: bool = Field(default=False, description="Keep the GPS position found in EXIF.")
+
+    near_duplicate_distance: int = Field(
+        default=10, ge=0, le=64, description="Bits within which phash or dhash proposes a near duplicate."
+    )
+    verifier_distance: int = Field(
+        default=76, ge=0, le=256, description="Bits within which the 256-bit verifier consents."
+    )
+
+    database_pool_size: int = Field(default=20, ge=1, description="Database connections per worker.")
+    database_connect_seconds: int = Field(
+        default=2, ge=2, description="Time to connect before 503 (libpq's least is 2)."
+    )
+    lock_timeout_ms: int = Field(default=3000, ge=1, description="Longest wait for a lock in PostgreSQL.")
+    statement_timeout_ms: int = Field(default=30_000, ge=1, description="Longest statement of a request.")
+    sweep_seconds: float = Field(default=60.0, gt=0, description="Pause between two sweeps.")
+    orphan_file_seconds: float = Field(
+        default=3600.0, gt=0, description="Age at which a picture file without a live row is erased."
+    )
+    job_stale_seconds: float = Field(
+        default=15.0, gt=0, description="Silence after which another worker takes a job over."
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_the_driver(cls, url: str) -> str:
+        """In SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3; this project carries psycopg2."""
+        for scheme in ("postgres://", "postgresql://"):
+            if url.startswith(scheme):
+                return "postgresql+psycopg2://" + url.removeprefix(scheme)
+        return url
+
+
+@lru_cache(maxsize=1)
+def settings_from_environment() -> Settings:
+    """Settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""Bulk intake: where pictures come from, and how many of them go in."""

@@ -1,0 +1,130 @@
+"""Who may call what: the key is checked before a byte of the body is read."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import anyio
+from fastapi import Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.catalog import keys, session
+from app.catalog.keys import Caller
+from app.catalog.rows import AnyRow
+from app.errors import (
+    ClaimprintError,
+    DatabaseAway,
+    NotAllowed,
+    NotAuthenticated,
+    RequestTooLarge,
+)
+from app.web.parts import Parts
+from app.web.problems import response_for
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
+# The promise is a 503 within 3 s; a database that hangs without refusing is given up before that.
+LONGEST_CHECK_SECONDS = 2.5
+# Checks under way at once; they are short, and a hanging database must not take the other threads with it.
+CHECKS_AT_ONCE = 32
+MAX_KEY_CHARACTERS = 200
+
+
+class Access:
+    """ASGI middleware: no valid key, no body read; and no body past its limit."""
+
+    def __init__(self, app: ASGIApp, parts: Parts):
+        self.app = app
+        self.parts = parts
+        self._limiter = anyio.CapacityLimiter(CHECKS_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, 413 or 503 at once, else pass on with `scope["state"]["caller"]` set."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            self._check_length(headers)
+            caller = await self._caller(headers)
+        except ClaimprintError as error:
+            await response_for(error)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self.app(scope, self._limited(receive), send)
+
+    async def _caller(self, headers: Headers) -> Caller:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not 0 < len(key) <= MAX_KEY_CHARACTERS:
+            raise NotAuthenticated("send a key: `Authorization: Bearer KEY`")
+        try:
+            with anyio.fail_after(LONGEST_CHECK_SECONDS):
+                caller = await anyio.to_thread.run_sync(
+                    self._find_caller, key.strip(), abandon_on_cancel=True, limiter=self._limiter
+                )
+        except TimeoutError as error:
+            raise DatabaseAway("the database did not answer in time") from error
+        except SQLAlchemyError as error:
+            raise session.translated(error) from error
+        if caller is None:
+            raise NotAuthenticated("this key is unknown or revoked")
+        return caller
+
+    def _find_caller(self, key: str) -> Caller | None:
+        with session.autocommit(self.parts.engine).connect() as connection:
+            return keys.find_caller(connection, key)
+
+    def _check_length(self, headers: Headers) -> None:
+        length = headers.get("content-length", "0")
+        # A length that is no number never gets here: the HTTP server refuses it.
+        if length.isascii() and length.isdigit() and int(length) > self.parts.settings.max_request_bytes:
+            raise self._too_large()
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Count the body while it streams: chunked requests name no length."""
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.parts.settings.max_request_bytes:
+                raise self._too_large()
+            return message
+
+        return limited
+
+    def _too_large(self) -> RequestTooLarge:
+        limit = self.parts.settings.max_request_bytes
+        return RequestTooLarge(f"the request's body is over the limit of {limit} bytes", limit=limit)
+
+
+def role(*allowed: str) -> Callable[[Request], Caller]:
+    """Return a dependency that lets keys of these roles, and of `admin`, pass and gives the caller."""
+
+    def require(request: Request) -> Caller:
+        caller: Caller = request.state.caller
+        if caller.role != "admin" and caller.role not in allowed:
+            raise NotAllowed(
+                f"a key of role {caller.role} may not do this; it takes {' or '.join([*allowed, 'admin'])}"
+            )
+        return caller
+
+    return require
+
+
+Portal = Annotated[Caller, Depends(role("portal"))]
+Reader = Annotated[Caller, Depends(role("portal", "qc"))]
+QualityControl = Annotated[Caller, Depends(role("qc"))]
+Admin = Annotated[Caller, Depends(role())]
+
+
+def own_client(caller: Caller) -> int | None:
+    """The client whose images alone the caller may read; None for all."""
+    return caller.client_id if caller.role == "portal" else None
+
+
+def check_own(caller: Caller, row: AnyRow) -> None:
+    """Raise NotAllowed when a portal key reaches for another client's image."""
+    if own_client(caller) not in (None, row.uploaded_by):
+        raise NotAllowed("this image was uploaded by another client")

@@ -1,0 +1,55 @@
+"""`/admin/reindex` and `/jobs`: long work, for administrators."""
+
+from fastapi import APIRouter, Response
+
+from app.catalog import events, jobs
+from app.errors import NotFound
+from app.jobs.reindex import REINDEX
+from app.web.access import Admin
+from app.web.opaque import opaque_id
+from app.web.parts import WithParts
+from app.web.schemas import Job, Problem, job_json
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.post("/admin/reindex", status_code=202, responses={409: {"model": Problem}})
+def start_reindex(response: Response, caller: Admin, parts: WithParts, rehash: bool = False) -> Job:
+    """Rebuild the index beside the one that answers, on every worker, and swap.
+
+    With `rehash=true` the fingerprints are computed anew first, from the original where it is kept. Uploads and
+    searches go on meanwhile. The job's result tells what the old index had wrong.
+    """
+    with parts.engine.begin() as connection:
+        row = jobs.create_job(connection, kind=REINDEX, params={"rehash": rehash}, requested_by=caller.actor)
+        events.log_event(
+            connection,
+            actor=caller.actor,
+            action="reindex",
+            subject=str(row.job_id),
+            detail={"rehash": rehash},
+        )
+    response.headers["Location"] = f"/jobs/{row.job_id}"
+    return job_json(row)
+
+
+@router.get("/jobs/{job_id}", responses={404: {"model": Problem}})
+def get_job(job_id: str, caller: Admin, parts: WithParts) -> Job:  # noqa: ARG001 - the caller's role is checked
+    """Show a job: state, progress, counts, and at the end what came of it."""
+    with parts.engine.connect() as connection:
+        row = jobs.find_job(connection, opaque_id(job_id, "job_id"))
+    if row is None:
+        raise NotFound(f"no job {job_id}", field="job_id")
+    return job_json(row)
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202, responses={404: {"model": Problem}})
+def cancel_job(job_id: str, caller: Admin, parts: WithParts) -> Job:
+    """Ask a job to stop; one that has ended already stays as it ended."""
+    public_id = opaque_id(job_id, "job_id")
+    with parts.engine.begin() as connection:
+        if jobs.find_job(connection, public_id) is None:
+            raise NotFound(f"no job {job_id}", field="job_id")
+        jobs.request_cancel(connection, public_id)
+        events.log_event(connection, actor=caller.actor, action="job.cancel", subject=job_id)
+    return get_job(job_id, caller, parts)

@@ -1,0 +1,158 @@
+"""Reading a multipart form: every part known, bounded, and complete, or a clear 4xx."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.errors import InvalidValue, RequestTooLarge
+from app.ingest import Upload
+from app.web.parts import Parts
+
+# A camera file stays in memory; what is larger goes to a temporary file.
+SPOOL_BYTES = 8 * 1024 * 1024
+MAX_FIELD_BYTES = 64 * 1024
+MAX_FILE_NAME_CHARACTERS = 255
+MAX_LABELS = 32
+MAX_LABEL_NAME_CHARACTERS = 64
+MAX_LABEL_VALUE_CHARACTERS = 256
+
+
+class _Parser(MultiPartParser):
+    """Starlette's parser, which also knows whether the closing boundary came."""
+
+    spool_max_size = SPOOL_BYTES
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The parts of a form: the files in their order, and the text fields by name."""
+
+    files: Sequence[Upload]
+    fields: dict[str, str]
+
+
+async def read_form(
+    request: Request, parts: Parts, *, file_part: str, max_files: int, fields: set[str]
+) -> Form:
+    """Read the body of a multipart request whole.
+
+    Files must be in parts named `file_part`, at least one and at most `max_files`; text parts must be among
+    `fields`. Files past the size limit keep one byte more than allowed, which the intake then refuses. Raises
+    InvalidValue, RequestTooLarge.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise InvalidValue(
+            f"send multipart/form-data with the pictures in parts named {file_part}", field="content-type"
+        )
+    parser = _Parser(
+        request.headers,
+        request.stream(),
+        # One more than allowed, so that the message can be ours.
+        max_files=max_files + 1,
+        max_fields=len(fields) + 1,
+        max_part_size=MAX_FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidValue(f"the multipart body can't be read: {error.message}", field="body") from error
+    try:
+        if not parser.ended:
+            raise InvalidValue("the multipart body breaks off before its closing boundary", field="body")
+        texts: dict[str, str] = {}
+        files: list[Upload] = []
+        limit = parts.settings.max_file_bytes
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name != file_part:
+                    raise InvalidValue(
+                        f"a file came in part {_quoted(name)}, not {file_part}", field=_quoted(name)
+                    )
+                files.append(Upload(_file_name(value.filename), await value.read(limit + 1)))
+            elif name in fields and name not in texts:
+                texts[name] = value
+            else:
+                raise InvalidValue(
+                    f"part {_quoted(name)} is unknown, repeated, or a file sent without a file name",
+                    field=_quoted(name),
+                )
+    finally:
+        await form.close()
+    if not files:
+        raise InvalidValue(f"send at least one file in a part named {file_part}", field=file_part)
+    if len(files) > max_files:
+        raise RequestTooLarge(f"more than {max_files} files in one request", field=file_part, limit=max_files)
+    return Form(files, texts)
+
+
+def read_labels(value: str | None) -> dict[str, Any]:
+    """Read the optional `labels` part: a JSON object of short texts, numbers and booleans."""
+    if value is None:
+        return {}
+    return check_labels(read_json(value, "labels"), allow_null=False)
+
+
+def read_json(value: str | bytes, field: str) -> Any:
+    """Parse JSON as the standard has it: no NaN, no lone surrogates, no endless nesting. Raises InvalidValue."""
+    try:
+        return json.loads(value, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"{field} is not valid JSON", field=field) from error
+
+
+def check_labels(labels: Any, *, allow_null: bool) -> dict[str, Any]:
+    """Check names, values and number of labels; `allow_null` where null takes a label away."""
+    if not isinstance(labels, dict):
+        raise InvalidValue("labels must be a JSON object", field="labels")
+    if len(labels) > MAX_LABELS:
+        raise InvalidValue(f"more than {MAX_LABELS} labels", field="labels", limit=MAX_LABELS)
+    for name, value in labels.items():
+        if not _storable(name) or not 1 <= len(name) <= MAX_LABEL_NAME_CHARACTERS:
+            raise InvalidValue(
+                f"a label's name must have 1 to {MAX_LABEL_NAME_CHARACTERS} characters, no control characters",
+                field="labels",
+                limit=MAX_LABEL_NAME_CHARACTERS,
+            )
+        if value is None and allow_null:
+            continue
+        if isinstance(value, str):
+            if len(value) > MAX_LABEL_VALUE_CHARACTERS or not _storable(value):
+                raise InvalidValue(
+                    f"label {name} must have at most {MAX_LABEL_VALUE_CHARACTERS} characters, no control"
+                    " characters",
+                    field=f"labels.{name}",
+                    limit=MAX_LABEL_VALUE_CHARACTERS,
+                )
+        elif not isinstance(value, bool | int | float) or abs(value) > 2**53:
+            raise InvalidValue(
+                f"label {name} must be a text, a boolean, or a number of at most 2^53", field=f"labels.{name}"
+            )
+    return labels
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _storable(value: str) -> bool:
+    """Whether PostgreSQL's jsonb and a terminal can take it: no control characters, no lone surrogates."""
+    return not any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value)
+
+
+def _file_name(value: str | None) -> str:
+    """Return the client's file name as harmless text; it is shown, and never used as a path."""
+    name = "".join(c if _storable(c) else "�" for c in value or "")
+    return name[:MAX_FILE_NAME_CHARACTERS] or "unnamed"
+
+
+def _quoted(name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name[:40]) or "(without a name)"

@@ -1,0 +1,179 @@
+"""`/images/{image_id}`: one stored picture, its bytes, its matches, its labels."""
+
+import io
+import mimetypes
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import anyio
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse
+from PIL import Image as PillowImage
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from app.catalog import images, matches
+from app.catalog.keys import Caller
+from app.catalog.rows import AnyRow
+from app.cursors import decode_cursor, encode_cursor
+from app.errors import InvalidValue, NotFound, RequestTooLarge
+from app.removal import delete_image
+from app.screening import answer_images, verdict_of
+from app.web.access import Admin, Reader, check_own
+from app.web.form import MAX_LABELS, check_labels, read_json
+from app.web.opaque import opaque_id
+from app.web.parts import WithParts
+from app.web.schemas import Image, MatchList, Problem, image_members, matches_json
+
+router = APIRouter(prefix="/images/{image_id}", tags=["images"], responses={404: {"model": Problem}})
+
+THUMBNAIL_SIDE = 256
+MAX_PATCH_BYTES = 64 * 1024
+MAX_MATCHES_PER_PAGE = 200
+
+PATCH_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "properties": {"labels": {"type": "object"}}},
+                "example": {"labels": {"branch": "Kiel", "product": None}},
+            }
+        },
+    }
+}
+
+
+@router.get("")
+def get_image(image_id: str, caller: Reader, parts: WithParts) -> Image:
+    """Show one image with its verdict and its best matches."""
+    with parts.engine.connect() as connection:
+        row = _own_row(connection, image_id, caller)
+        (answer,) = answer_images(connection, [row])
+    return Image(**image_members(answer))
+
+
+@router.get(
+    "/content",
+    response_class=Response,
+    responses={200: {"content": {"image/*": {}}, "description": "The picture."}},
+)
+def get_content(
+    image_id: str,
+    caller: Reader,
+    parts: WithParts,
+    size: Literal["original", "rendition", "thumbnail"] = "original",
+) -> Response:
+    """Fetch the uploaded bytes, the upright picture of at most 512 px, or a thumbnail of at most 256 px."""
+    with parts.engine.connect() as connection:
+        row = _own_row(connection, image_id, caller)
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
+    if size == "thumbnail":
+        try:
+            content = _thumbnail(parts.pictures.rendition(row.image_id).read_bytes())
+        except FileNotFoundError:
+            raise NotFound(f"no image {image_id}", field="image_id") from None
+        return Response(content, media_type="image/jpeg", headers=headers)
+    if size == "rendition":
+        path, media_type, name = parts.pictures.rendition(row.image_id), "image/jpeg", f"{image_id}.jpg"
+    else:
+        path, media_type = parts.pictures.original(row.image_id), f"image/{row.format.lower()}"
+        name = row.file_name
+        if mimetypes.guess_type(name)[0] != media_type:
+            name += mimetypes.guess_extension(media_type) or ""
+    # Deleted between the look-up and here.
+    if not path.exists():
+        raise NotFound(f"no image {image_id}", field="image_id")
+    headers["Content-Disposition"] = f"inline; filename*=utf-8''{quote(name, safe='')}"
+    return FileResponse(path, media_type=media_type, headers=headers)
+
+
+@router.get("/matches", responses={400: {"model": Problem}})
+def get_matches(
+    image_id: str,
+    caller: Reader,
+    parts: WithParts,
+    limit: Annotated[int, Query(ge=1, le=MAX_MATCHES_PER_PAGE)] = 50,
+    cursor: str | None = None,
+) -> MatchList:
+    """List all matches of an image, best first, with images uploaded before and after it."""
+    subject = f"matches {image_id}"
+    with parts.engine.connect() as connection:
+        row = _own_row(connection, image_id, caller)
+        if cursor is None:
+            as_of, after = images.newest_seq(connection), (-1, -1, -1)
+        else:
+            as_of, *rest = decode_cursor(cursor, subject, 4)
+            after = (rest[0], rest[1], rest[2])
+        page = matches.matches_of(
+            connection,
+            image_row_id=row.id,
+            claim_id=row.claim_id,
+            limit=limit + 1,
+            after=after,
+            as_of=as_of,
+        )
+    last = page.rows[limit - 1] if len(page.rows) > limit else None
+    return MatchList(
+        image_id=image_id,
+        verdict=verdict_of(page, screened=row.screened_at is not None),
+        total=page.total,
+        matches=matches_json(page, row.claim_id)[:limit],
+        next_cursor=last and encode_cursor(subject, as_of, last.rank, last.nearest, last.created_seq),
+    )
+
+
+@router.patch("", openapi_extra=PATCH_BODY)
+async def patch_image(image_id: str, request: Request, caller: Reader, parts: WithParts) -> Image:
+    """Change labels: a value replaces, null takes away, what is not named stays."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_PATCH_BYTES:
+            raise RequestTooLarge(
+                f"the body is over the limit of {MAX_PATCH_BYTES} bytes", limit=MAX_PATCH_BYTES
+            )
+    patch = read_json(bytes(body), "body")
+    if not isinstance(patch, dict) or set(patch) != {"labels"}:
+        raise InvalidValue('the body must be a JSON object with the one member "labels"', field="body")
+    changes = check_labels(patch["labels"], allow_null=True)
+    return await anyio.to_thread.run_sync(lambda: _patch(image_id, changes, caller, parts))
+
+
+@router.delete("", status_code=204)
+def delete_one_image(image_id: str, caller: Admin, parts: WithParts) -> None:
+    """Delete an image: gone from every answer at once, its bytes erased."""
+    delete_image(parts.engine, parts.pictures, opaque_id(image_id, "image_id"), actor=caller.actor)
+
+
+def _patch(image_id: str, changes: dict[str, Any], caller: Caller, parts: WithParts) -> Image:
+    with parts.engine.begin() as connection:
+        rows = images.lock_live(connection, image_id=_own_row(connection, image_id, caller).image_id)
+        if not rows:
+            raise NotFound(f"no image {image_id}", field="image_id")
+        row = rows[0]
+        labels = {name: value for name, value in (row.labels | changes).items() if value is not None}
+        if len(labels) > MAX_LABELS:
+            raise InvalidValue(f"more than {MAX_LABELS} labels", field="labels", limit=MAX_LABELS)
+        images.set_labels(connection, row.image_id, labels)
+    with parts.engine.connect() as connection:
+        (answer,) = answer_images(connection, [_own_row(connection, image_id, caller)])
+    return Image(**image_members(answer))
+
+
+def _own_row(connection: Connection, image_id: str, caller: Caller) -> AnyRow:
+    row = images.live_by_id(connection, opaque_id(image_id, "image_id"))
+    if row is None:
+        raise NotFound(f"no image {image_id}", field="image_id")
+    check_own(caller, row)
+    return row
+
+
+def _thumbnail(rendition: bytes) -> bytes:
+    """Shrink a rendition, which this service wrote itself and may therefore decode in this process."""
+    with PillowImage.open(io.BytesIO(rendition), formats=["JPEG"]) as picture:
+        picture.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), PillowImage.Resampling.BICUBIC)
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=85)
+    return out.getvalue()

@@ -1,0 +1,258 @@
+"""The JSON of the API."""
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from app.catalog.matches import MatchPage
+from app.catalog.rows import AnyRow
+from app.fingerprints.orientation import TRANSFORMS, inverse
+from app.fingerprints.whole import WHOLE_IMAGE_HASHES
+from app.ingest import Outcome
+from app.matching.kinds import COPIES, KINDS
+from app.screening import NO_VERDICT, PENDING, Answer
+from app.search import Query, SimilarPage
+from app.web.problems import problem
+
+Kind = Literal[KINDS]  # type: ignore[valid-type]
+Transform = Literal[TRANSFORMS]  # type: ignore[valid-type]
+Verdict = Literal[(*KINDS, NO_VERDICT, PENDING)]  # type: ignore[valid-type]
+Status = Literal["fingerprinted", "low_information"]
+Time = Annotated[
+    dt.datetime,
+    PlainSerializer(lambda t: t.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"), return_type=str),
+]
+
+EXAMPLE_IMAGE_ID = "0b6b5f0e-5c1b-4c55-9a3a-8e2f6f9d1c11"
+EXAMPLE_MATCH: dict[str, Any] = {
+    "match_id": "6f8a7a52-8a0e-4a0b-b7a6-7a7d3a3b8f10",
+    "image_id": "c0a8012e-1d2f-4f6e-9f0a-2b1d3c4e5f60",
+    "claim_id": "KD-2025-0199",
+    "relation": "other_claim",
+    "kind": "near_duplicate",
+    "distances": {"ahash": 1, "phash": 2, "dhash": 3, "whash": 0, "verifier": 14},
+    "transform": "mirror",
+    "uploaded_at": "2026-03-01T10:15:00.123456Z",
+}
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem; `field` and `limit` name what was out of range where that is known."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["/problems/invalid-value"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["max_distance must be 0 to 64 bits"])
+    field: str | None = Field(default=None, examples=["max_distance"])
+    limit: int | float | str | None = Field(default=None, examples=[64])
+
+
+class Match(BaseModel):
+    """One stored image found for another, with kind and evidence."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_MATCH]})
+
+    match_id: str
+    image_id: str
+    claim_id: str
+    relation: Literal["same_claim", "other_claim"]
+    kind: Kind
+    distances: dict[str, int] = Field(
+        description="Bits, by name of hash; the verifier has 256, the others 64."
+    )
+    transform: Transform = Field(description="Turns the image asked about into this one.")
+    uploaded_at: Time
+
+
+class Image(BaseModel):
+    """One stored picture and what it matches."""
+
+    image_id: str = Field(examples=[EXAMPLE_IMAGE_ID])
+    claim_id: str = Field(examples=["KD-2026-0042"])
+    file_name: str = Field(examples=["fridge.jpg"])
+    sha256: str
+    format: str = Field(examples=["JPEG"])
+    width: int
+    height: int
+    seq: int = Field(description="Upload order within the collection.")
+    uploaded_at: Time
+    taken_at: Time | None = Field(description="From EXIF, which names no zone: taken as UTC.")
+    labels: dict[str, Any]
+    status: Status
+    hashes: dict[str, str] = Field(
+        description="16 hex digits, by name.", examples=[{"phash": "d1c48b3a7e2f9056"}]
+    )
+    verdict: Verdict = Field(description="Strongest kind of match against other claims.")
+    matches: list[Match] = Field(description="Best first, at most 100; the rest at `/images/{id}/matches`.")
+    matches_total: int
+
+
+class UploadedImage(Image):
+    """A picture of this upload; `created` is false where the claim had these bytes already."""
+
+    created: bool
+
+
+class RejectedFile(BaseModel):
+    """A file that was not taken, and why; the other files of the request are stored."""
+
+    position: int = Field(description="Place among the request's files, from 0.")
+    file_name: str
+    problem: Problem
+
+
+class UploadAnswer(BaseModel):
+    """What became of the files of one upload."""
+
+    claim_id: str
+    duplicate: bool = Field(description="Some image is a copy of one in another claim.")
+    images: list[UploadedImage]
+    rejected: list[RejectedFile]
+
+
+class ImageList(BaseModel):
+    """Images of one claim in upload order."""
+
+    claim_id: str
+    total: int
+    images: list[Image]
+    next_cursor: str | None
+
+
+class MatchList(BaseModel):
+    """Matches of one image, best first."""
+
+    image_id: str
+    verdict: Verdict
+    total: int
+    matches: list[Match]
+    next_cursor: str | None
+
+
+class SimilarImage(BaseModel):
+    """One image within the distance."""
+
+    image_id: str
+    claim_id: str
+    distance: int = Field(description="Bits.")
+    transform: Transform = Field(description="Turns the picture asked about into this one.")
+    uploaded_at: Time
+
+
+class SimilarAnswer(BaseModel):
+    """All images within `max_distance` bits, nearest first, ties by upload order; one page of them."""
+
+    image_id: str | None
+    status: Status = Field(description="A picture of low information has no similar images.")
+    hash: str
+    max_distance: int
+    total: int
+    index_seq: int = Field(description="Change stamp that this answer stands at.")
+    matches: list[SimilarImage]
+    next_cursor: str | None
+
+
+class Job(BaseModel):
+    """Long work: its state, how far it is, and what came of it."""
+
+    job_id: str
+    kind: str
+    params: dict[str, Any]
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    progress: dict[str, Any]
+    result: dict[str, Any] | None
+    error: str | None
+    requested_by: str
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+
+
+def match_json(row: AnyRow, claim_id: str) -> Match:
+    """One row of `catalog.matches.matches_of`, seen from an image of `claim_id`."""
+    return Match(
+        match_id=str(row.match_id),
+        image_id=str(row.image_id),
+        claim_id=row.claim_id,
+        relation="same_claim" if row.claim_id == claim_id else "other_claim",
+        kind=row.kind,
+        distances=row.distances,
+        transform=row.transform if row.other_is_earlier else inverse(row.transform),
+        uploaded_at=row.uploaded_at,
+    )
+
+
+def matches_json(page: MatchPage, claim_id: str) -> list[Match]:
+    """The rows of a page of matches."""
+    return [match_json(row, claim_id) for row in page.rows]
+
+
+def image_members(answer: Answer) -> dict[str, Any]:
+    """Members of Image for one stored image."""
+    row = answer.row
+    return {
+        "image_id": str(row.image_id),
+        "claim_id": row.claim_id,
+        "file_name": row.file_name,
+        "sha256": bytes(row.sha256).hex(),
+        "format": row.format,
+        "width": row.width,
+        "height": row.height,
+        "seq": row.created_seq,
+        "uploaded_at": row.uploaded_at,
+        "taken_at": row.taken_at,
+        "labels": row.labels,
+        "status": row.status,
+        "hashes": {name: f"{getattr(row, name):016x}" for name in WHOLE_IMAGE_HASHES},
+        "verdict": answer.verdict,
+        "matches": matches_json(answer.matches, row.claim_id),
+        "matches_total": answer.matches.total,
+    }
+
+
+def upload_json(claim_id: str, outcome: Outcome) -> UploadAnswer:
+    """What became of the files of one upload: the same from every door."""
+    return UploadAnswer(
+        claim_id=claim_id,
+        duplicate=any(answer.verdict in COPIES for answer in outcome.answers),
+        images=[UploadedImage(**image_members(answer), created=answer.created) for answer in outcome.answers],
+        rejected=[
+            RejectedFile(
+                position=item.position,
+                file_name=item.file_name,
+                problem=Problem.model_validate(problem(item.error)),
+            )
+            for item in outcome.rejections
+        ],
+    )
+
+
+def similar_json(page: SimilarPage, query: Query, image_id: str | None) -> SimilarAnswer:
+    """Answer to a similarity search."""
+    return SimilarAnswer(
+        image_id=image_id,
+        status=page.status,  # type: ignore[arg-type]
+        hash=query.hash_name,
+        max_distance=query.max_distance,
+        total=page.total,
+        index_seq=page.index_seq,
+        matches=[
+            SimilarImage(
+                image_id=str(found.row.image_id),
+                claim_id=found.row.claim_id,
+                distance=found.distance,
+                transform=found.transform,
+                uploaded_at=found.row.uploaded_at,
+            )
+            for found in page.matches
+        ],
+        next_cursor=page.next_cursor,
+    )
+
+
+def job_json(row: AnyRow) -> Job:
+    """One row of the job table."""
+    return Job.model_validate({**row._asdict(), "job_id": str(row.job_id)})

@@ -1,0 +1,102 @@
+"""`/similar`: all stored images within a distance of one image, exactly."""
+
+from typing import Annotated, Literal
+
+import anyio
+from fastapi import APIRouter, Request
+from fastapi import Query as Parameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.errors import UnusablePicture
+from app.fingerprints.whole import WHOLE_IMAGE_HASHES
+from app.search import HASH_BITS, MAX_LIMIT, ORIENTATIONS, Query, similar_to_image, similar_to_picture
+from app.web.access import QualityControl
+from app.web.form import read_form
+from app.web.opaque import opaque_id
+from app.web.parts import WithParts
+from app.web.schemas import Problem, SimilarAnswer, similar_json
+
+router = APIRouter(tags=["similar"], responses={400: {"model": Problem}, 422: {"model": Problem}})
+
+PICTURE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+
+
+class Parameters(BaseModel):
+    """Query parameters of both searches; an unknown one is refused, for a typo would change the answer."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    max_distance: int = Field(default=10, ge=0, le=HASH_BITS, description="Bits, inclusive.")
+    hash_name: Literal[WHOLE_IMAGE_HASHES] = Field(  # type: ignore[valid-type]
+        default="phash", alias="hash", description="Which hash."
+    )
+    orientations: Literal[ORIENTATIONS] = Field(  # type: ignore[valid-type]
+        default="as_stored", description="`all`: in any of the eight orientations."
+    )
+    limit: int = Field(default=50, ge=1, le=MAX_LIMIT, description="Images per page.")
+    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+
+    def query(self) -> Query:
+        """Return the search that is asked for."""
+        return Query(
+            max_distance=self.max_distance,
+            hash_name=self.hash_name,
+            orientations=self.orientations,
+            limit=self.limit,
+            cursor=self.cursor,
+        )
+
+
+class StoredParameters(Parameters):
+    """Query parameters of the search by a stored image."""
+
+    image_id: str = Field(description="The image to find the like of.")
+
+
+@router.get("/similar", responses={404: {"model": Problem}})
+def find_similar(
+    parameters: Annotated[StoredParameters, Parameter()],
+    caller: QualityControl,  # noqa: ARG001 - checks the role
+    parts: WithParts,
+) -> SimilarAnswer:
+    """Find every other stored image within `max_distance` bits of a stored one, nearest first."""
+    query = parameters.query()
+    image_id = opaque_id(parameters.image_id, "image_id")
+    page = similar_to_image(parts.engine, parts.collection, image_id, query)
+    return similar_json(page, query, str(image_id))
+
+
+@router.post("/similar", openapi_extra=PICTURE_BODY, responses={415: {"model": Problem}})
+async def find_similar_to_picture(
+    parameters: Annotated[Parameters, Parameter()],
+    request: Request,
+    caller: QualityControl,  # noqa: ARG001 - checks the role
+    parts: WithParts,
+) -> SimilarAnswer:
+    """Find every stored image within `max_distance` bits of a picture that is sent and not stored."""
+    query = parameters.query()
+    form = await read_form(request, parts, file_part="file", max_files=1, fields=set())
+
+    def search() -> SimilarAnswer:
+        try:
+            decoded = parts.intake.look_at(form.files[0])
+        except UnusablePicture as error:
+            error.field = "file"
+            raise
+        page = similar_to_picture(parts.engine, parts.collection, decoded.fingerprint, decoded.status, query)
+        return similar_json(page, query, None)
+
+    return await anyio.to_thread.run_sync(search, limiter=parts.uploads)
