@@ -31,7 +31,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for stat
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the application on the database that `settings.database_url` names; it connects when it starts."""
-    parts = make_parts(settings)
+    return application(make_parts(settings))
+
+
+def application(parts: Parts) -> FastAPI:
+    """Make the application that works with these parts, and closes them at its end."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -61,8 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def make_parts(settings: Settings) -> Parts:
-    """Make the parts of one process; the decoding processes start at once, in the background."""
+def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Parts:
+    """Make the parts of one process; its decoding processes start at once, in the background, or are given."""
     engine = make_engine(settings, settings.database_url)
     collection = Collection(engine)
     pictures = Pictures(settings.data_dir / "pictures")
@@ -70,7 +74,8 @@ def make_parts(settings: Settings) -> Parts:
         engine=engine,
         collection=collection,
         pictures=pictures,
-        decoders=DecodePool(settings.decode_processes, decode_limits(settings), settings.max_queued_files),
+        decoders=decoders
+        or DecodePool(settings.decode_processes, decode_limits(settings), settings.max_queued_files),
         rule=Rule(near=settings.near_duplicate_distance, verifier=settings.verifier_distance),
         max_file_bytes=settings.max_file_bytes,
     )

@@ -47,6 +47,14 @@ LIVE = image.c.deleted_at.is_(None)
 KEPT_BY_TOMBSTONE = {"id", "image_id", "created_seq", "change_seq", "deleted_at"}
 
 
+# Executed with a list of rows it becomes one INSERT of them all, in their order, compiled once.
+_INSERT = (
+    insert(image)
+    .on_conflict_do_nothing(index_elements=["claim_id", "sha256"], index_where=LIVE)
+    .returning(*SHOWN)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class NewImage:
     """The values of a row to insert; the stamps and `uploaded_at` come from the database.
@@ -96,13 +104,7 @@ def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID
     A row whose claim has the same bytes already is left out of the result: see `live_by_bytes`.
     """
     values = [{name: getattr(row, name) for name in NewImage.__dataclass_fields__} for row in rows]
-    statement = (
-        insert(image)
-        .values(values)
-        .on_conflict_do_nothing(index_elements=["claim_id", "sha256"], index_where=LIVE)
-        .returning(*SHOWN)
-    )
-    return {row.image_id: row for row in connection.execute(statement)}
+    return {row.image_id: row for row in connection.execute(_INSERT, values)}
 
 
 def live_by_bytes(connection: Connection, claim_id: str, sha256s: Sequence[bytes]) -> dict[bytes, AnyRow]:

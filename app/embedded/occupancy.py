@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.embedded.socket_directory import server_url
+import psycopg2
+
+from app.embedded.socket_directory import DATABASE, ROLE, connect, server_url
 from app.errors import StartupError
 
 LOCK_NAME = "postgres.lock"
@@ -121,7 +123,7 @@ def join(data_dir: Path, *, timeout_seconds: float = 10.0) -> str | None:
         deadline = time.monotonic() + timeout_seconds
         while not _lock(descriptor, fcntl.LOCK_SH):
             record = _read_record(data_dir)
-            if record is not None:
+            if record is not None and _answers(Path(record.socket_directory)):
                 return server_url(Path(record.socket_directory))
             if time.monotonic() > deadline:
                 raise StartupError(
@@ -132,6 +134,16 @@ def join(data_dir: Path, *, timeout_seconds: float = 10.0) -> str | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _answers(socket_directory: Path) -> bool:
+    """Whether the service's database can be used: a record may be older than its holder."""
+    try:
+        connection = connect(socket_directory, role=ROLE, database=DATABASE)
+    except psycopg2.OperationalError:
+        return False
+    connection.close()
+    return True
 
 
 def _lock(descriptor: int, kind: int) -> bool:

@@ -211,13 +211,7 @@ class EmbeddedServer:
         deadline = time.monotonic() + timeout_seconds
         while True:
             try:
-                connection = psycopg2.connect(
-                    host=str(self._sockets),
-                    port=socket_directory.PORT,
-                    user=SUPERUSER,
-                    dbname="postgres",
-                    connect_timeout=5,
-                )
+                connection = socket_directory.connect(self._sockets, role=SUPERUSER, database="postgres")
                 break
             except psycopg2.OperationalError as error:
                 if process.poll() is not None:

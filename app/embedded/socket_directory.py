@@ -7,6 +7,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 names its class in lower case
+
 from app.embedded.account import Account
 from app.errors import StartupError
 
@@ -25,6 +28,13 @@ def server_url(socket_directory: Path) -> str:
     'postgresql+psycopg2://claimprint@/claimprint?host=/tmp/claimprint-x&port=5432'
     """
     return f"postgresql+psycopg2://{ROLE}@/{DATABASE}?host={socket_directory}&port={PORT}"
+
+
+def connect(socket_directory: Path, *, role: str, database: str) -> Connection:
+    """A connection through that directory; psycopg2.OperationalError while the server does not answer."""
+    return psycopg2.connect(
+        host=str(socket_directory), port=PORT, user=role, dbname=database, connect_timeout=5
+    )
 
 
 def make_socket_directory(account: Account) -> Path:

@@ -29,9 +29,10 @@ def _share_seen(radius: int) -> float:
     return sum(comb(128, 64 + difference) / 2.0**128 for difference in range(-radius, radius + 1))
 
 
-# Both measured on 150,000 random hashes; the optimum is flat, a factor of two either way costs under 10 %.
-_LEAF_SIZE = 256  # hashes
-_COST_OF_NODE = 300  # looking at a node takes as long as scanning so many hashes
+# Measured at 150,000 and a million random hashes with other work between searches, so that the tree is out of
+# the processor's nearest cache. The optimum is flat: a factor of two either way costs under 10 %.
+_LEAF_SIZE = 768  # hashes
+_COST_OF_NODE = 800  # looking at a node takes as long as scanning so many hashes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,17 +40,17 @@ class BKTree(ArrayEngine):
     """`hashes` and `ids` in tree order; `nodes` uint32[k, 69], level by level from the root, 276 bytes each.
 
     Columns 0 to 65 of a node: where the bucket at each distance starts, and the end of the last. Bucket 0 is
-    the vantage, as often as it occurs. Columns 67 and 68: the low and high half of 64 bits, of which bit
-    d-1 is set if bucket d is a node. Column 66: the number of the first of those; the others follow it. No nodes:
-    one leaf.
+    the vantage, as often as it occurs. Columns 67 and 68: the low and high half of 64 bits, of which the bit
+    d - 1 is set if bucket d is a node. Column 66: the number of the first of those, the others follow it. No
+    nodes: one leaf.
     """
 
     nodes: NDArray[np.uint32]
 
     leaf_size: ClassVar[int] = _LEAF_SIZE
-    # The fewest hashes, by radius, for which a node is entered: the share that it lets a search skip, as it is
-    # for random hashes, has to pay for looking at the node. Smaller ones are scanned, so a radius that lets
-    # nothing be skipped makes one scan of the whole.
+    # The fewest hashes, by radius, for which a node is entered: the share that it lets a search skip (as it
+    # is for random hashes) has to pay for looking at the node. Smaller ones are scanned, so a radius that
+    # lets nothing be skipped makes one scan of the whole.
     smallest_node: ClassVar[tuple[int, ...]] = tuple(
         int(_COST_OF_NODE / max(1 - _share_seen(radius), 1e-9)) for radius in range(MAX_DISTANCE + 1)
     )

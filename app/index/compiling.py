@@ -78,7 +78,7 @@ class _KernelCache(FunctionCache):
 
 
 def compiled(signature: Any) -> Callable[[_Kernel], _Kernel]:
-    """Decorator: compile a function for one numba signature, or load it from the cache; it releases the GIL."""
+    """Decorator: compile a function for one numba signature, or load it from the cache; it drops the GIL."""
 
     def compile_function(function: _Kernel) -> _Kernel:
         kernel: Any = njit(nogil=True)(function)

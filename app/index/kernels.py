@@ -68,7 +68,7 @@ def _collect(
     distances: Distances,
     found: int,
 ) -> int:
-    """Append what lies within `radius` among hashes[start:stop] to an answer of `found`; returns the new count.
+    """Append what lies within `radius` among hashes[start:stop] to an answer of `found`; returns the count.
 
     A block is counted first, by vector instructions, and gone through again only if there is something in it.
     The stores of that are branch-free, hence the spare place at the end. Unsigned places keep numba from
@@ -223,7 +223,7 @@ def search_tree_many(
 def _split(
     hashes: Hashes, ids: Ids, begin: int, end: int, spare_hashes: Hashes, spare_ids: Ids, node: Nodes
 ) -> None:
-    """Counting sort of hashes[begin:end] and their ids by distance to the one in the middle; fills the node."""
+    """Counting sort of hashes[begin:end] and their ids by distance to the middle one; fills the node."""
     vantage = hashes[(begin + end) // 2]
     places = np.zeros(_END + 1, np.int64)
     for position in range(begin, end):

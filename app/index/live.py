@@ -240,9 +240,7 @@ class LiveIndex:
             tail.append(new.tail.hashes[later][alive], new.tail.ids[later][alive])
             seen_tail, tail_died = tail.view()
             self._tail = tail
-            self._version = _Version(
-                base, by_id, base_died, seen_tail, tail_died, _TICK_OF_SWAP, new.living
-            )
+            self._version = _Version(base, by_id, base_died, seen_tail, tail_died, _TICK_OF_SWAP, new.living)
             self._unmerged = len(seen_tail) + len(died)
             self._merge_at = _merge_threshold(len(base))
 

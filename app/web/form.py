@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.errors import InvalidValue, RequestTooLarge
@@ -23,13 +23,22 @@ MAX_LABEL_VALUE_CHARACTERS = 256
 
 
 class _Parser(MultiPartParser):
-    """Starlette's parser, which also knows whether the closing boundary came."""
+    """Starlette's parser, which also refuses a body that breaks off."""
 
     spool_max_size = SPOOL_BYTES
-    ended = False
+    _ended = False
 
     def on_end(self) -> None:
-        self.ended = True
+        self._ended = True
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if not self._ended:
+            # The file that broke off is in no form yet.
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException("it breaks off before its closing boundary")
+        return form
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +65,19 @@ async def read_form(
     parser = _Parser(
         request.headers,
         request.stream(),
-        # One more than allowed, so that the message can be ours.
-        max_files=max_files + 1,
+        max_files=max_files,
         max_fields=len(fields) + 1,
         max_part_size=MAX_FIELD_BYTES,
     )
     try:
         form = await parser.parse()
     except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise RequestTooLarge(
+                f"more than {max_files} files in one request", field=file_part, limit=max_files
+            ) from error
         raise InvalidValue(f"the multipart body can't be read: {error.message}", field="body") from error
     try:
-        if not parser.ended:
-            raise InvalidValue("the multipart body breaks off before its closing boundary", field="body")
         texts: dict[str, str] = {}
         files: list[Upload] = []
         limit = parts.settings.max_file_bytes
@@ -89,8 +99,6 @@ async def read_form(
         await form.close()
     if not files:
         raise InvalidValue(f"send at least one file in a part named {file_part}", field=file_part)
-    if len(files) > max_files:
-        raise RequestTooLarge(f"more than {max_files} files in one request", field=file_part, limit=max_files)
     return Form(files, texts)
 
 

@@ -125,7 +125,11 @@ async def _validation(_request: Request, error: Exception) -> Response:
         for item in error.errors()
     ]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in found)
-    members = problem_object(422, detail, slug="invalid-value", field=found[0]["field"])
+    bounds = [item.get("ctx", {}) for item in error.errors()]
+    limit = next(
+        (bound[name] for bound in bounds for name in ("le", "ge", "lt", "gt") if name in bound), None
+    )
+    members = problem_object(422, detail, slug="invalid-value", field=found[0]["field"], limit=limit)
     return problem_response(members, errors=found)
 
 

@@ -18,8 +18,7 @@ def supervise() -> Iterator[Callable[..., Supervisor]]:
 
     yield start
     for supervisor in started:
-        if supervisor.process.poll() is None:
-            supervisor.kill()
+        supervisor.kill()
         if supervisor.url:
             shutil.rmtree(socket_directory_of(supervisor.url), ignore_errors=True)
 
@@ -31,6 +30,12 @@ def made_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with EmbeddedServer.start(data_dir) as server:
         run_sql(server.url, "CREATE TABLE kept AS SELECT 'before' AS word")
     return data_dir / "postgres"
+
+
+@pytest.fixture(scope="session")
+def shared_data_dir(tmp_path_factory: pytest.TempPathFactory, made_cluster: Path) -> Path:
+    """A data directory for the tests that only start a server and leave its files in order."""
+    return copy_cluster(made_cluster, tmp_path_factory.mktemp("shared") / "data")
 
 
 @pytest.fixture

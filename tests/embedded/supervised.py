@@ -12,9 +12,6 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-import app
-
-PROJECT = Path(app.__file__).parents[1]
 SUPERVISOR = """
 import sys
 from pathlib import Path
@@ -61,7 +58,7 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
 
     def ready(self) -> tuple[int, str]:

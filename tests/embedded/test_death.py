@@ -70,23 +70,25 @@ def test_killed_supervisor_takes_its_server_along_and_the_next_start_works(
 
 
 def test_start_waits_for_the_server_of_a_supervisor_killed_just_now(
-    data_dir: Path, supervise: Supervise
+    shared_data_dir: Path, supervise: Supervise
 ) -> None:
     for _ in range(3):
-        supervisor = supervise(data_dir)
+        supervisor = supervise(shared_data_dir)
         supervisor.ready()
         supervisor.kill()
-    with EmbeddedServer.start(data_dir) as server:
+    with EmbeddedServer.start(shared_data_dir) as server:
         assert can_connect(server.url)
 
 
-def test_killed_supervisors_do_not_pile_up_socket_directories(data_dir: Path, supervise: Supervise) -> None:
+def test_killed_supervisors_do_not_pile_up_socket_directories(
+    shared_data_dir: Path, supervise: Supervise
+) -> None:
     urls = set()
     for _ in range(2):
-        supervisor = supervise(data_dir)
+        supervisor = supervise(shared_data_dir)
         urls.add(supervisor.ready()[1])
         supervisor.kill()
-    with EmbeddedServer.start(data_dir) as server:
+    with EmbeddedServer.start(shared_data_dir) as server:
         assert {server.url} == urls
 
 
@@ -105,65 +107,79 @@ def test_copy_of_a_data_directory_does_not_take_over_the_socket_of_its_original(
 
 
 def test_forked_child_neither_stops_the_server_nor_keeps_the_directory(
-    data_dir: Path, supervise: Supervise
+    shared_data_dir: Path, supervise: Supervise
 ) -> None:
-    supervisor = supervise(data_dir, FORKING_SUPERVISOR)
+    supervisor = supervise(shared_data_dir, FORKING_SUPERVISOR)
     pid, url = supervisor.ready()
     assert is_running(pid)
     assert can_connect(url)
     supervisor.kill()
-    with EmbeddedServer.start(data_dir) as server:
+    with EmbeddedServer.start(shared_data_dir) as server:
         assert can_connect(server.url)
 
 
-def test_ctrl_c_in_the_terminal_is_not_for_the_server(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
+def test_ctrl_c_in_the_terminal_is_not_for_the_server(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
         assert server.pid is not None
         assert os.getpgid(server.pid) != os.getpgid(0)
 
 
-def test_other_process_joins_the_running_server(data_dir: Path, supervise: Supervise) -> None:
-    assert join(data_dir) is None
-    supervisor = supervise(data_dir)
+def test_other_process_joins_the_running_server(shared_data_dir: Path, supervise: Supervise) -> None:
+    assert join(shared_data_dir) is None
+    supervisor = supervise(shared_data_dir)
     _, url = supervisor.ready()
-    assert join(data_dir) == url
+    assert join(shared_data_dir) == url
     assert run_sql(url, "SELECT word FROM kept") == [("before",)]
     supervisor.close()
 
 
-def test_nothing_is_joined_after_a_stop_or_a_kill(data_dir: Path, supervise: Supervise) -> None:
-    EmbeddedServer.start(data_dir).stop()
-    assert join(data_dir) is None
-    supervisor = supervise(data_dir)
+def test_nothing_is_joined_after_a_stop_or_a_kill(shared_data_dir: Path, supervise: Supervise) -> None:
+    EmbeddedServer.start(shared_data_dir).stop()
+    assert join(shared_data_dir) is None
+    supervisor = supervise(shared_data_dir)
     supervisor.ready()
     supervisor.kill()
-    assert (data_dir / "postgres.json").exists()
-    assert join(data_dir) is None
-    assert join(data_dir / "never made") is None
+    assert (shared_data_dir / "postgres.json").exists()
+    assert join(shared_data_dir) is None
+    assert join(shared_data_dir / "never made") is None
 
 
 def test_join_waits_for_a_server_that_is_starting(data_dir: Path, supervise: Supervise) -> None:
     supervisor = supervise(data_dir)
-    wait_until((data_dir / "postgres.lock").exists)
-    wait_until((data_dir / "postgres.lock").read_text)
+    lock = data_dir / "postgres.lock"
+    wait_until(lambda: lock.exists() and lock.read_text())
     assert not (data_dir / "postgres.json").exists()
-    assert join(data_dir) == supervisor.ready()[1]
+    url = join(data_dir)
+    assert url is not None
+    assert run_sql(url, "SELECT word FROM kept") == [("before",)]
+    assert url == supervisor.ready()[1]
 
 
-def test_joining_does_not_keep_a_server_from_starting(data_dir: Path) -> None:
-    EmbeddedServer.start(data_dir).stop()
+def test_join_waits_for_a_server_that_is_brought_back(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: server.poll() is not None)
+        with pytest.raises(StartupError, match=f"{shared_data_dir} did not become ready within 0.1 s"):
+            join(shared_data_dir, timeout_seconds=0.1)
+        server.restart()
+        assert join(shared_data_dir) == server.url
+
+
+def test_joining_does_not_keep_a_server_from_starting(shared_data_dir: Path) -> None:
+    EmbeddedServer.start(shared_data_dir).stop()
     over = threading.Event()
 
     def join_all_the_time() -> None:
         while not over.is_set():
-            join(data_dir)
+            join(shared_data_dir)
 
     threads = [threading.Thread(target=join_all_the_time) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:
         for _ in range(3):
-            EmbeddedServer.start(data_dir).stop()
+            EmbeddedServer.start(shared_data_dir).stop()
     finally:
         over.set()
         for thread in threads:

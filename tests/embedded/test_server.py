@@ -1,6 +1,6 @@
 import json
 import os
-import socket
+import signal
 import stat
 import threading
 import time
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.embedded import EmbeddedServer, join
+from app.embedded.account import NOBODY, Account
+from app.embedded.processes import launch
 from app.embedded.server import MAX_LOG_BYTES
 from app.errors import StartupError
 from tests.embedded.supervised import can_connect, is_running, run_sql, socket_directory_of, wait_until
@@ -23,11 +25,11 @@ def test_data_survives_a_stop_and_a_start(data_dir: Path) -> None:
         assert run_sql(server.url, "SELECT word FROM kept") == [("before",), ("after",)]
 
 
-def test_existing_cluster_answers_within_a_second(data_dir: Path) -> None:
+def test_existing_cluster_answers_within_a_second(shared_data_dir: Path) -> None:
     seconds = []
     for _ in range(2):  # the first reads the files into the page cache
         begun = time.perf_counter()
-        EmbeddedServer.start(data_dir).stop()
+        EmbeddedServer.start(shared_data_dir).stop()
         seconds.append(time.perf_counter() - begun)
     assert min(seconds) < 1
 
@@ -40,20 +42,20 @@ def test_first_start_says_that_it_makes_the_database(tmp_path: Path) -> None:
     assert said == [f"making the database in {data_dir}"]
 
 
-def test_second_start_names_the_directory_and_the_process_that_holds_it(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
-        with pytest.raises(StartupError, match=f"{data_dir} is in use by process {os.getpid()}:"):
-            EmbeddedServer.start(data_dir)
+def test_second_start_names_the_directory_and_the_process_that_holds_it(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
+        with pytest.raises(StartupError, match=f"{shared_data_dir} is in use by process {os.getpid()}:"):
+            EmbeddedServer.start(shared_data_dir)
         assert can_connect(server.url)
-        assert join(data_dir) == server.url
+        assert join(shared_data_dir) == server.url
 
 
-def test_start_is_refused_outside_the_main_thread(data_dir: Path) -> None:
+def test_start_is_refused_outside_the_main_thread(shared_data_dir: Path) -> None:
     caught: list[BaseException] = []
 
     def start() -> None:
         try:
-            EmbeddedServer.start(data_dir)
+            EmbeddedServer.start(shared_data_dir)
         except StartupError as error:
             caught.append(error)
 
@@ -79,43 +81,53 @@ def test_durable_settings_hold_whatever_the_files_say(data_dir: Path) -> None:
     assert {name: setting for name, setting in found if name in wanted} == wanted
 
 
-def test_service_owns_its_database_and_is_no_superuser(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
+def test_service_owns_its_database_and_is_no_superuser(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
         query = "SELECT datname, rolname, rolsuper FROM pg_database d JOIN pg_roles r ON r.oid = datdba"
         assert run_sql(server.url, f"{query} WHERE datname = current_database()") == [
             ("claimprint", "claimprint", False)
         ]
 
 
-def test_text_is_sorted_by_code_point_and_cased_by_unicode(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
+def test_text_is_sorted_by_code_point_and_cased_by_unicode(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
         assert run_sql(server.url, "SELECT 'a' < 'B', 'é' > 'z', upper('é')") == [(False, True, "É")]
 
 
-def test_no_tcp_socket_is_opened(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
-        links = [str(link.readlink()) for link in Path(f"/proc/{server.pid}/fd").iterdir()]
-        own = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:")}
-        assert own & inodes("unix", column=6)
-        assert not own & (inodes("tcp", column=9) | inodes("tcp6", column=9))
+def test_no_tcp_socket_is_opened(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
+        log = (shared_data_dir / "postgres.log").read_text().splitlines()
+        listening = [line.partition("listening on ")[2] for line in log if "listening on " in line]
+        assert listening[-1] == f'Unix socket "{socket_directory_of(server.url)}/.s.PGSQL.5432"'
+        assert all(place.startswith("Unix socket") for place in listening)
+        # its sixth line: the first TCP address, empty when there is none
+        assert (shared_data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[5] == ""
 
 
-def inodes(table: str, column: int) -> set[str]:
-    path = Path(f"/proc/net/{table}")
-    rows = path.read_text().splitlines()[1:] if path.exists() else []
-    return {row.split()[column] for row in rows}
-
-
-def test_listeners_are_found_where_the_test_above_looks() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert str(os.fstat(listener.fileno()).st_ino) in inodes("tcp", column=9)
-
-
-def test_environment_of_the_caller_changes_nothing(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_in_the_environment_of_a_client_changes_nothing(
+    shared_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PGPORT", "6000")
-    monkeypatch.setenv("PGDATA", "/nowhere")
-    with EmbeddedServer.start(data_dir) as server:
+    with EmbeddedServer.start(shared_data_dir) as server:
         assert can_connect(server.url)
+
+
+def test_programs_get_no_environment_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGDATA", "/elsewhere")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    with (tmp_path / "shown").open("wb") as output:
+        account = Account(os.geteuid() or NOBODY, os.getegid() or NOBODY)
+        process = launch(
+            ["/usr/bin/env"],
+            account=account,
+            death_signal=signal.SIGKILL,
+            directory=directory,
+            output=output.fileno(),
+        )
+        assert process.wait() == 0
+    os.close(directory)
+    names = {line.partition("=")[0] for line in (tmp_path / "shown").read_text().splitlines()}
+    assert names == {"PATH", "LC_ALL", "TZ"}
 
 
 def test_data_directory_with_a_long_path_works(data_dir: Path) -> None:
@@ -153,11 +165,11 @@ def test_root_gives_the_server_and_its_files_to_somebody_else(tmp_path: Path) ->
         assert int(ids["CapEff"][0], 16) == 0
 
 
-def test_socket_directory_is_closed_to_others_and_goes_with_the_server(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
+def test_socket_directory_is_closed_to_others_and_goes_with_the_server(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
         directory = socket_directory_of(server.url)
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-        assert directory.stat().st_uid == (data_dir / "postgres").stat().st_uid
+        assert directory.stat().st_uid == (shared_data_dir / "postgres").stat().st_uid
     assert not directory.exists()
 
 
@@ -185,8 +197,8 @@ def test_large_log_is_put_aside(data_dir: Path) -> None:
     assert b"ready to accept connections" in (data_dir / "postgres.log").read_bytes()
 
 
-def test_stop_is_final_and_may_be_repeated(data_dir: Path) -> None:
-    server = EmbeddedServer.start(data_dir)
+def test_stop_is_final_and_may_be_repeated(shared_data_dir: Path) -> None:
+    server = EmbeddedServer.start(shared_data_dir)
     pid = server.pid
     assert pid is not None
     assert server.poll() is None
@@ -214,15 +226,15 @@ def test_server_that_was_killed_is_brought_back_at_the_same_url(data_dir: Path) 
         assert run_sql(url, "SELECT word FROM kept") == [("before",), ("committed",)]
 
 
-def test_restart_leaves_a_running_server_alone(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
+def test_restart_leaves_a_running_server_alone(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
         pid = server.pid
         server.restart()
         assert server.pid == pid
 
 
-def test_busy_backend_of_a_killed_server_does_not_hold_up_the_restart(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
+def test_busy_backend_of_a_killed_server_does_not_hold_up_the_restart(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
         busy = threading.Thread(target=can_connect_for_long, args=(server.url,))
         busy.start()
         count = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT count%' AND state = 'active'"
@@ -245,8 +257,8 @@ def can_connect_for_long(url: str) -> None:
         run_sql(url, "SELECT count(*) FROM generate_series(1, 1000000000)")
 
 
-def test_socket_directory_that_was_swept_away_is_made_again(data_dir: Path) -> None:
-    with EmbeddedServer.start(data_dir) as server:
+def test_socket_directory_that_was_swept_away_is_made_again(shared_data_dir: Path) -> None:
+    with EmbeddedServer.start(shared_data_dir) as server:
         assert server.pid is not None
         os.kill(server.pid, 9)
         wait_until(lambda: server.poll() is not None)

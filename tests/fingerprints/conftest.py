@@ -1,6 +1,6 @@
 """Pictures to hash: drawn ones, real ones, and what imagehash says of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import imagehash
@@ -31,21 +31,21 @@ def _imagehash_row(image: Image.Image) -> list[int]:
     return [int(str(each), 16) for each in hashes] + [verifier >> shift & WORD for shift in (192, 128, 64, 0)]
 
 
-def photos(names: Sequence[str]) -> list[Image.Image]:
-    """Pictures that lie inside scikit-image's wheel, at most 512 pixels on the long side."""
-    folder = Path(skimage.__file__).parent / "data"
-    images = []
-    for name in names:
-        with Image.open(folder / name) as opened:
-            image = opened.convert("RGB")
-        image.thumbnail((512, 512))
-        images.append(image)
-    return images
+@pytest.fixture(scope="session")
+def definition() -> Callable[[Image.Image], np.ndarray]:
+    """What imagehash makes of a picture in all eight orientations: the oracle of `Fingerprint.turned`."""
+    return imagehash_rows
 
 
 @pytest.fixture(scope="session")
-def real_photos() -> list[Image.Image]:
-    return photos(sorted(each.name for each in (Path(skimage.__file__).parent / "data").glob("*.[jp][pn]g")))
+def real_photos() -> dict[str, Image.Image]:
+    """The pictures inside scikit-image's wheel, by file name, at most 512 pixels on the long side."""
+    images = {}
+    for path in sorted((Path(skimage.__file__).parent / "data").glob("*.[jp][pn]g")):
+        with Image.open(path) as opened:
+            images[path.name] = opened.convert("RGB")
+        images[path.name].thumbnail((512, 512))
+    return images
 
 
 @pytest.fixture(scope="session")

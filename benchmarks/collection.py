@@ -1,0 +1,165 @@
+"""`python -m benchmarks.collection --size 150000`: the service with a large collection stored.
+
+Fills a database with drawn images, then measures against it, the database being up already:
+
+start      from the start of `claimprint serve` to the first 200 of `/readyz`
+upload     a JPEG of 0.3 MB over HTTP and, in turns, the fingerprinting of the same file by a decoding process
+           of this program's own, rendition included; the difference is the service's overhead
+similar    `GET /similar` of stored images drawn by lot, radius 10, as stored and in all orientations
+"""
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import click
+import numpy as np
+from sqlalchemy import Engine, text
+
+from app.catalog import schema, session
+from app.embedded import EmbeddedServer
+from app.imaging.pool import DecodePool
+from app.main import decode_limits
+from app.settings import Settings
+from benchmarks.pictures import drawn_jpeg
+from benchmarks.report import Bar, quantile, show, table
+from benchmarks.rows import fill
+from benchmarks.service import Client, Service
+
+UPLOAD_BYTES = 300_000
+WARM_UPS = 3
+MAX_DISTANCE = 10
+MOST_SECONDS_TO_READY = 2.5
+MOST_OVERHEAD_MS = 12
+MOST_SIMILAR_MS = 5
+
+
+@contextmanager
+def stored_collection(folder: Path, size: int) -> Iterator[Engine]:
+    """An engine on a running database that holds `size` drawn images."""
+    with EmbeddedServer.start(folder / "database") as server, _engine(server.url) as engine:
+        schema.migrate(engine)
+        fill(engine, size)
+    # Started anew, so that nothing of the filling is still being written.
+    with EmbeddedServer.start(folder / "database") as server, _engine(server.url) as engine:
+        yield engine
+
+
+@contextmanager
+def _engine(url: str) -> Iterator[Engine]:
+    engine = session.make_engine(Settings(), url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def measure_start(folder: Path, url: str, rounds: int) -> list[float]:
+    """Seconds from the start of the process to ready, after a start that only warms up."""
+    seconds = []
+    for _ in range(rounds + 1):
+        with Service(folder, url) as service:
+            seconds.append(service.seconds_to_ready)
+    return seconds[1:]
+
+
+def measure_upload(client: Client, folder: Path, count: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of uploads, and of the fingerprinting of the same files, in turns."""
+    uploads, fingerprints = [], []
+    limits = decode_limits(Settings())
+    pool = DecodePool(1, limits, max_queued=1)
+    path, rendition = folder / "picture.jpg", folder / "rendition.jpg"
+    draw = np.random.default_rng()
+    try:
+        for number in range(count + WARM_UPS):
+            data = drawn_jpeg(draw, UPLOAD_BYTES)
+            path.write_bytes(data)
+            started = perf_counter()
+            pool.fingerprint(path, rendition)
+            fingerprints.append((perf_counter() - started) * 1e3)
+            _, seconds = client.upload(f"bench-{number}", "picture.jpg", data)
+            uploads.append(seconds * 1e3)
+    finally:
+        pool.close()
+        for number in range(len(uploads)):
+            client.delete(f"/claims/bench-{number}")
+    return uploads[WARM_UPS:], fingerprints[WARM_UPS:]
+
+
+def measure_similar(client: Client, image_ids: Sequence[str]) -> dict[str, list[float]]:
+    """Milliseconds of searches for each image, by `orientations`, in turns; the first few only warm up."""
+    milliseconds: dict[str, list[float]] = {"as_stored": [], "all": []}
+    for image_id in image_ids:
+        for orientations, measured in milliseconds.items():
+            path = f"/similar?image_id={image_id}&max_distance={MAX_DISTANCE}&orientations={orientations}"
+            measured.append(client.get(path)[1] * 1e3)
+    return {orientations: measured[WARM_UPS:] for orientations, measured in milliseconds.items()}
+
+
+def some_image_ids(engine: Engine, count: int) -> list[str]:
+    """Ids of stored images, drawn by lot."""
+    with engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT image_id FROM image WHERE deleted_at IS NULL AND status = 'fingerprinted'")
+        ).scalars()
+        return [str(image_id) for image_id in random.sample(found.all(), count)]
+
+
+@click.command()
+@click.option("--size", default=150_000, show_default=True, help="Images stored.")
+@click.option("--starts", default=5, show_default=True, help="Timed starts of the service.")
+@click.option("--uploads", default=40, show_default=True, help="Timed uploads.")
+@click.option("--searches", default=200, show_default=True, help="Timed searches of each kind.")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the database; a later run finds it filled.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(size: int, starts: int, uploads: int, searches: int, keep: Path | None, as_json: bool) -> None:
+    """Measure start, upload and search with many images stored."""
+    with ExitStack() as undo:
+        folder = keep or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="claimprint-bench-")))
+        engine = undo.enter_context(stored_collection(folder, size))
+        url = engine.url.render_as_string(hide_password=False)
+        to_ready = measure_start(folder / "service", url, starts)
+        with Service(folder / "service", url) as service:
+            client = Client(service.port, service.make_key())
+            uploaded, fingerprinted = measure_upload(client, folder, uploads)
+            similar = measure_similar(client, some_image_ids(engine, searches + WARM_UPS))
+    overhead = [wall - alone for wall, alone in zip(uploaded, fingerprinted, strict=True)]
+    figures = {
+        "size": size,
+        "seconds_to_ready": to_ready,
+        "upload_ms": uploaded,
+        "fingerprint_ms": fingerprinted,
+        "overhead_ms": overhead,
+        "similar_ms": similar,
+    }
+    measured = {
+        "start to ready": [seconds * 1e3 for seconds in to_ready],
+        "upload of 0.3 MB": uploaded,
+        "its fingerprinting alone": fingerprinted,
+        "overhead": overhead,
+        "similar, as stored": similar["as_stored"],
+        "similar, all orientations": similar["all"],
+    }
+    bars = [
+        Bar("start to ready", median(to_ready), MOST_SECONDS_TO_READY, "s"),
+        Bar("upload beyond fingerprinting", median(overhead), MOST_OVERHEAD_MS, "ms"),
+        Bar("similar, radius 10", median(similar["as_stored"]), MOST_SIMILAR_MS, "ms"),
+    ]
+    rows = [
+        [name, str(len(times)), f"{median(times):.1f}", f"{quantile(times, 0.95):.1f}"]
+        for name, times in measured.items()
+    ]
+    header = [f"{size:,} images stored", "times", "median ms", "95% within ms"]
+    show(figures, table(header, rows), bars, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()

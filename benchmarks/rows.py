@@ -1,0 +1,114 @@
+"""Drawn images for the table: fingerprints of drawn pictures, stored as if they had been uploaded.
+
+The pictures have the spectrum of photographs, so their hashes have chance neighbours as real ones do, which
+random bits would not. One in thirty is a grainy copy of another. Stamps come from the table's own triggers.
+"""
+
+import multiprocessing
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from io import StringIO
+from itertools import repeat
+
+import click
+import numpy as np
+from PIL import Image
+from sqlalchemy import Engine, text
+
+from app.catalog import images
+from app.fingerprints.version import FINGERPRINT_VERSION
+from app.fingerprints.whole import WHOLE_IMAGE_HASHES, fingerprint
+from benchmarks.pictures import drawn_pixels
+
+SIDE = 64
+ROWS_PER_CHUNK = 500
+COPIES = 1 / 30
+GRAIN = 3.0
+IMAGES_PER_CLAIM = 3
+COLUMNS = (
+    "image_id",
+    "claim_id",
+    "file_name",
+    "sha256",
+    "pixel_sha256",
+    "format",
+    "width",
+    "height",
+    "byte_count",
+    "status",
+    *WHOLE_IMAGE_HASHES,
+    "verifier",
+    "turned",
+    "fingerprint_version",
+    "labels",
+    "screened_at",
+)
+
+
+def fill(engine: Engine, size: int) -> None:
+    """Add drawn images until the table holds `size` live ones."""
+    with engine.connect() as connection:
+        held = images.count_live(connection)
+        first = images.newest_seq(connection)
+    if held >= size:
+        return
+    starts = range(first, first + size - held, ROWS_PER_CHUNK)
+    with click.progressbar(
+        _chunks(starts, first + size - held), length=len(starts), label="drawn images", file=sys.stderr
+    ) as bar:
+        for chunk in bar:
+            with engine.begin() as connection:
+                cursor = connection.connection.cursor()
+                cursor.copy_expert(f"COPY image ({', '.join(COLUMNS)}) FROM STDIN", StringIO(chunk))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # As autovacuum leaves a table that has been there for a while.
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("VACUUM (ANALYZE) image"))
+
+
+def _chunks(starts: range, end: int) -> Iterator[str]:
+    # A fresh interpreter each: forking would share this process's connections.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), context) as processes:
+        counts = [min(ROWS_PER_CHUNK, end - start) for start in starts]
+        yield from processes.map(drawn_rows, starts, counts, repeat(SIDE))
+
+
+def drawn_rows(first: int, count: int, side: int) -> str:
+    """Rows in the text form of COPY, the same for the same `first`."""
+    random = np.random.default_rng(first)
+    pixels = drawn_pixels(random, count, side, side)
+    for copy in np.flatnonzero(random.random(count) < COPIES):
+        source = pixels[random.integers(count)]
+        pixels[copy] = np.clip(source + random.normal(0, GRAIN, source.shape), 0, 255)
+    return "".join(_row(random, first + place, picture) for place, picture in enumerate(pixels))
+
+
+def _row(random: np.random.Generator, number: int, picture: np.ndarray) -> str:
+    found = fingerprint(Image.fromarray(picture))
+    values = (
+        uuid.UUID(bytes=random.bytes(16), version=4),
+        f"drawn-{number // IMAGES_PER_CLAIM}",
+        f"{number}.jpg",
+        _bytea(random.bytes(32)),
+        _bytea(random.bytes(32)),
+        "JPEG",
+        1600,
+        1200,
+        300_000,
+        found.information,
+        *found.turned[0, : len(WHOLE_IMAGE_HASHES)].view(np.int64),
+        _bytea(found.verifier_bytes),
+        _bytea(found.to_bytes()),
+        FINGERPRINT_VERSION,
+        "{}",
+        "now",
+    )
+    return "\t".join(map(str, values)) + "\n"
+
+
+def _bytea(data: bytes) -> str:
+    return rf"\\x{data.hex()}"

@@ -1,0 +1,171 @@
+"""The promise of docs/decisions/0002 under SIGKILL, and the proof that this test would see it broken.
+
+CLAIMPRINT_CONSISTENCY_SECONDS makes the run of the protocol longer than its default.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+
+from app.catalog import schema, session
+from app.collection import Collection
+from app.embedded import EmbeddedServer
+from app.jobs.sweep import screen_unanswered
+from app.matching.kinds import Rule
+from app.settings import Settings
+from tests.consistency.checker import MISSED, check, check_table
+from tests.consistency.herd import Herd, Nursery
+from tests.consistency.history import now_ns, read_history
+from tests.consistency.variants import MUTANTS, PROTOCOL, VARIANTS, WIDEN_THE_WINDOW
+from tests.consistency.worker import Task
+
+SECONDS = float(os.environ.get("CLAIMPRINT_CONSISTENCY_SECONDS", "12"))
+WORKERS = 3
+SEED = 20_240_601
+SECONDS_BETWEEN_WORKER_KILLS = (0.1, 0.8)
+SECONDS_BETWEEN_DATABASE_KILLS = (2.5, 5.0)
+# A mutant is caught within about a second; a machine that does other work too gets this long.
+MUTANT_SECONDS = 30.0
+ENOUGH_MISSES = 5
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as nursery:
+        yield nursery
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    folder = tmp_path / "history"
+    folder.mkdir()
+    return folder
+
+
+@contextmanager
+def prepared(url: str, variant: str) -> Iterator[Engine]:
+    """An engine on the database, which is made ready for that variant."""
+    engine = session.make_engine(settings(), url)
+    try:
+        schema.migrate(engine)
+        with engine.begin() as connection:
+            connection.execute(text(WIDEN_THE_WINDOW + VARIANTS[variant].sql))
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def settings() -> Settings:
+    return Settings(_env_file=None)  # type: ignore[call-arg]
+
+
+def rule() -> Rule:
+    return Rule(near=settings().near_duplicate_distance, verifier=settings().verifier_distance)
+
+
+def task(variant: str, url: str, folder: Path) -> Task:
+    return Task(variant, url, str(folder), number=0, seed=SEED, epoch_ns=now_ns())
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer | None]:
+    """A server that may be killed; None where the tests were given one that is not ours."""
+    if os.environ.get("TEST_DATABASE_URL"):
+        yield None
+        return
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        yield server
+
+
+def revive(server: EmbeddedServer) -> None:
+    """Kill the postmaster and start another on what it left."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    while server.poll() is None:
+        time.sleep(0.005)
+    server.restart()
+
+
+class Chance:
+    """Times at random, from one to the next."""
+
+    def __init__(self, rng: np.random.Generator, between_seconds: tuple[float, float]):
+        self._rng = rng
+        self._between = between_seconds
+        self._next = 0.0
+        self.wait_again()
+
+    def wait_again(self) -> None:
+        self._next = time.monotonic() + self._rng.uniform(*self._between)
+
+    def come(self) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        self.wait_again()
+        return True
+
+
+@pytest.mark.long
+def test_no_match_is_missed_while_workers_and_database_are_killed(
+    nursery: Nursery,
+    own_server: EmbeddedServer | None,
+    history: Path,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+) -> None:
+    url = own_server.url if own_server else request.getfixturevalue("database_url")
+    rng = np.random.default_rng(SEED)
+    worker_kills = database_kills = 0
+    with prepared(url, PROTOCOL) as engine:
+        with Herd(nursery, task(PROTOCOL, url, history), WORKERS) as herd:
+            worker_due = Chance(rng, SECONDS_BETWEEN_WORKER_KILLS)
+            database_due = Chance(rng, SECONDS_BETWEEN_DATABASE_KILLS)
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end:
+                time.sleep(0.01)
+                if worker_due.come():
+                    herd.replace_one(rng)
+                    worker_kills += 1
+                if own_server and database_due.come():
+                    revive(own_server)
+                    database_due.wait_again()
+                    database_kills += 1
+        events = read_history(history)
+        report = check(events, rule())
+        screen_unanswered(engine, Collection(engine), rule(), older_than_seconds=0)
+        with engine.connect() as connection:
+            table_faults = check_table(connection, events, rule())
+    summary = f"{report}; {worker_kills} workers and {database_kills} databases killed"
+    record_property("consistency", summary)
+    print(summary)
+    assert not report.faults, summary
+    assert not table_faults, table_faults[:10]
+    assert report.pairs > 1000, summary
+    assert worker_kills > 5
+    assert database_kills > 0 or own_server is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("variant", MUTANTS)
+def test_the_checker_catches_who_would(
+    variant: str, nursery: Nursery, database_url: str, history: Path
+) -> None:
+    with prepared(database_url, variant):
+        with Herd(nursery, task(variant, database_url, history), WORKERS):
+            end = time.monotonic() + MUTANT_SECONDS
+            while time.monotonic() < end:
+                time.sleep(0.5)
+                if len(check(read_history(history), rule()).of_kind(MISSED)) >= ENOUGH_MISSES:
+                    break
+        # Read while workers wrote, a deletion may come after what it excuses: only the whole history counts.
+        report = check(read_history(history), rule())
+    print(report)
+    assert report.of_kind(MISSED), str(report)
+    assert {fault.kind for fault in report.faults} <= {MISSED}, str(report)

@@ -1,0 +1,63 @@
+"""Which pictures have nothing for the hashes to hold on to."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.fingerprints.information import FINGERPRINTED, LOW_INFORMATION
+from app.fingerprints.whole import fingerprint
+
+ROWS, COLUMNS = np.mgrid[:384, :512]
+RANDOM = np.random.default_rng(11)
+
+
+def shade(levels):
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
+NEAR_FLAT = {
+    "black": shade(0 * ROWS),
+    "white": shade(0 * ROWS + 255),
+    "grey": shade(0 * ROWS + 120),
+    "black with sensor noise": shade(RANDOM.normal(0, 8, ROWS.shape)),
+    "grey with fine noise": shade(RANDOM.normal(128, 8, ROWS.shape)),
+    "grey with strong noise": shade(RANDOM.normal(128, 14, ROWS.shape)),
+    "shaded to one side": shade(120 + 12 * COLUMNS / 512),
+    "shaded strongly and noisy": shade(100 + 60 * COLUMNS / 512 + RANDOM.normal(0, 4, ROWS.shape)),
+    "vignetted": shade(200 - 32 * (((COLUMNS - 256) / 256) ** 2 + ((ROWS - 192) / 192) ** 2)),
+}
+
+
+@pytest.mark.parametrize("name", NEAR_FLAT)
+@pytest.mark.parametrize("quality", [None, 90, 50])
+def test_flat_and_near_flat_pictures_are_low_information(name, quality):
+    image = Image.fromarray(NEAR_FLAT[name]).convert("RGB")
+    if quality:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        image = Image.open(file).convert("RGB")
+    assert fingerprint(image).information == LOW_INFORMATION
+
+
+def test_photos_are_fingerprinted(real_photos):
+    drawn = {"logo.png", "horse.png", "phantom.png", "chessboard_GRAY.png", "chessboard_RGB.png"}
+    found = {name: fingerprint(image).information for name, image in real_photos.items() if name not in drawn}
+    assert set(found.values()) == {FINGERPRINTED}, found
+
+
+def test_a_small_thing_on_white_is_fingerprinted():
+    image = Image.new("RGB", (512, 384), "white")
+    image.paste((40, 40, 40), (200, 150, 232, 182))
+    assert fingerprint(image).information == FINGERPRINTED
+
+
+@pytest.mark.long
+def test_no_shared_photo_is_low_information(shared_photos):
+    for path in shared_photos:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (512, 512))
+            image = opened.convert("RGB")
+        image.thumbnail((512, 512))
+        assert fingerprint(image).information == FINGERPRINTED, path

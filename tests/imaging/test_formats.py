@@ -1,0 +1,117 @@
+"""The format by content, and the structures that are refused before a decoder sees them."""
+
+import time
+
+import pytest
+
+from app.errors import BrokenPicture, PictureTooLarge, UnsupportedFormat
+from app.imaging.formats import checked_format
+from app.imaging.limits import DecodeLimits
+from tests.imaging.drawn import chunk, encoded, jpeg_with_scans, png, scene
+
+LIMITS = DecodeLimits()
+ALL = DecodeLimits(allow_avif=True, allow_heic=True)
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_the_format_is_judged_by_content(name):
+    assert checked_format(encoded(scene(), name), LIMITS) == name
+
+
+def test_big_endian_and_big_tiff_are_tiff():
+    for magic in (b"MM\0*", b"II*\0", b"MM\0+", b"II+\0"):
+        assert checked_format(magic + bytes(20), LIMITS) == "TIFF"
+
+
+def test_a_multi_picture_file_is_a_jpeg():
+    frames = [scene(seed=seed) for seed in (1, 2)]
+    assert checked_format(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]), LIMITS) == "JPEG"
+
+
+def test_avif_and_heic_are_refused_by_the_name_of_their_setting():
+    avif = encoded(scene(), "AVIF")
+    with pytest.raises(UnsupportedFormat, match="ALLOW_AVIF"):
+        checked_format(avif, LIMITS)
+    with pytest.raises(UnsupportedFormat, match="ALLOW_HEIC"):
+        checked_format(HEIC, LIMITS)
+    assert checked_format(avif, ALL) == "AVIF"
+    assert checked_format(HEIC, ALL) == "HEIF"
+
+
+@pytest.mark.parametrize("data", [b"\0", b"%PDF-1.7", b"<svg>", b"\xff\xd8", b"\0\0\0\x18ftypmp42" + bytes(20)])
+def test_what_is_no_picture_is_unsupported(data):
+    with pytest.raises(UnsupportedFormat):
+        checked_format(data, LIMITS)
+
+
+def test_an_empty_file_is_broken():
+    with pytest.raises(BrokenPicture, match="empty"):
+        checked_format(b"", LIMITS)
+
+
+def test_the_limit_on_bytes_is_inclusive_and_named():
+    data = encoded(scene(), "PNG")
+    assert checked_format(data, DecodeLimits(max_file_bytes=len(data))) == "PNG"
+    with pytest.raises(PictureTooLarge, match=str(len(data) - 1)) as refused:
+        checked_format(data, DecodeLimits(max_file_bytes=len(data) - 1))
+    assert refused.value.limit == len(data) - 1
+
+
+def test_a_hundred_scans_pass_and_one_more_does_not():
+    scans = jpeg_with_scans(0).count(b"\xff\xda")
+    assert checked_format(jpeg_with_scans(100 - scans), LIMITS) == "JPEG"
+    with pytest.raises(BrokenPicture, match="100 scans") as refused:
+        checked_format(jpeg_with_scans(101 - scans), LIMITS)
+    assert refused.value.limit == 100
+
+
+def test_ten_thousand_scans_are_counted_in_no_time():
+    data = jpeg_with_scans(10_000, 64, 48)
+    started = time.process_time()
+    with pytest.raises(BrokenPicture):
+        checked_format(data, LIMITS)
+    assert time.process_time() - started < 0.1
+
+
+def test_scans_with_filling_before_their_marker_are_counted():
+    data = jpeg_with_scans(200).replace(b"\xff\xda", b"\xff\xff\xff\xda")
+    with pytest.raises(BrokenPicture, match="scans"):
+        checked_format(data, LIMITS)
+
+
+def test_long_filling_costs_no_more_than_other_bytes():
+    data = b"\xff\xd8" + b"\xff\xe0\x00\xca" + b"\xff\xda" * 100 + b"\xff" * 20_000_000 + b"\xda" * 9
+    started = time.process_time()
+    assert checked_format(data + b"\xff\xda", LIMITS) == "JPEG"
+    assert time.process_time() - started < 2
+
+
+def test_what_looks_like_scans_in_metadata_or_behind_the_picture_is_not_counted():
+    plain = encoded(scene(), "JPEG")
+    metadata = b"\xff\xe5" + (2 + 600).to_bytes(2, "big") + b"\xff\xda" * 300
+    assert checked_format(plain[:2] + metadata + plain[2:], LIMITS) == "JPEG"
+    assert checked_format(plain + b"motion picture" + b"\xff\xda" * 300, LIMITS) == "JPEG"
+
+
+def test_scans_after_a_thumbnails_end_of_image_are_counted():
+    data = jpeg_with_scans(200)
+    thumbnail = b"\xff\xe1" + (2 + 4).to_bytes(2, "big") + b"\xff\xd8\xff\xd9"
+    with pytest.raises(BrokenPicture, match="scans"):
+        checked_format(data[:2] + thumbnail + data[2:], LIMITS)
+
+
+def test_a_million_text_chunks_are_refused():
+    data = png(8, 8, extra=chunk(b"tEXt", b"k\0v") * 1_000_000)
+    started = time.process_time()
+    with pytest.raises(BrokenPicture, match="1000 chunks") as refused:
+        checked_format(data, LIMITS)
+    assert time.process_time() - started < 0.1
+    assert refused.value.limit == 1000
+
+
+def test_a_png_cut_into_whole_pieces_of_image_data_passes_and_crumbs_do_not():
+    pieces = chunk(b"IDAT", bytes(4096)) * 3000
+    assert checked_format(png(8, 8, extra=pieces), LIMITS) == "PNG"
+    with pytest.raises(BrokenPicture, match="chunks"):
+        checked_format(png(8, 8, extra=chunk(b"IDAT", b"x") * 3000), LIMITS)

@@ -1,0 +1,201 @@
+"""The pool: what callers get while decoding processes crash, hang, die and are replaced."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.errors import BrokenPicture, DecoderKilled, Overloaded, StorageFull, Unavailable
+from app.fingerprints.whole import fingerprint
+from app.imaging import DecodeLimits, DecodePool
+from app.imaging.normalise import normalise
+from tests.imaging.drawn import encoded, jpeg_with_scans, png, scene
+
+SLOW = {"max_jpeg_scans": 10_000, "wall_seconds": 1.0}
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(scene(1500, 1000), "JPEG", quality=90))
+    return path
+
+
+@pytest.fixture
+def slow_picture(tmp_path):
+    path = tmp_path / "slow"
+    path.write_bytes(jpeg_with_scans(3000))
+    return path
+
+
+def wait_until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def test_a_picture_gets_the_fingerprint_of_its_normalised_pixels(pool, picture, tmp_path):
+    found = pool.fingerprint(picture, tmp_path / "rendition.jpg")
+    normalised = normalise(picture.read_bytes(), DecodeLimits())
+    assert found.fingerprint.to_bytes() == fingerprint(normalised.image).to_bytes()
+    assert found.pixel_sha256 == normalised.pixel_sha256()
+    assert (found.status, found.format, found.width, found.height) == ("fingerprinted", "JPEG", 1500, 1000)
+
+
+def test_the_rendition_is_the_normalised_picture_and_hashes_the_same(pool, picture, tmp_path):
+    found = pool.fingerprint(picture, tmp_path / "rendition.jpg")
+    with Image.open(tmp_path / "rendition.jpg") as rendition:
+        assert (rendition.format, rendition.size, rendition.layers) == ("JPEG", (512, 341), 3)
+        assert {layer[1:3] for layer in rendition.layer} == {(1, 1)}  # 4:4:4
+    again = pool.fingerprint(tmp_path / "rendition.jpg", None)
+    for name, value in found.fingerprint.hashes.items():
+        assert (value ^ again.fingerprint.hashes[name]).bit_count() <= 2
+
+
+def test_facts_of_the_camera_come_through_the_pipe(pool, shared_data):
+    found = pool.fingerprint(shared_data / "camera" / "DJI_0024.JPG", None)
+    assert (found.format, found.camera_make, found.camera_model) == ("JPEG", "DJI", "FC300S")
+    assert found.taken_at is not None
+    assert found.taken_at.isoformat() == "2016-06-23T16:32:43+00:00"
+    assert found.exif["ISOSpeedRatings"] == 100
+
+
+def test_relative_paths_are_the_callers(pool, picture, monkeypatch):
+    monkeypatch.chdir(picture.parent)
+    assert pool.fingerprint(picture.relative_to(picture.parent), None).width == 1500
+
+
+def test_a_broken_file_leaves_no_rendition_and_its_neighbours_alone(pool, picture, tmp_path):
+    broken, rendition = tmp_path / "broken", tmp_path / "rendition.jpg"
+    broken.write_bytes(picture.read_bytes()[:5000])
+    with pytest.raises(BrokenPicture):
+        pool.fingerprint(broken, rendition)
+    assert not rendition.exists()
+    assert pool.fingerprint(picture, rendition).width == 1500
+
+
+def test_a_missing_file_is_the_callers_fault(pool, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        pool.fingerprint(tmp_path / "nowhere", None)
+
+
+def test_a_full_disk_is_told_apart(pool, picture, tmp_path):
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(StorageFull):
+        pool.fingerprint(picture, tmp_path / "full")
+    assert pool.fingerprint(picture, tmp_path / "fits").width == 1500
+
+
+def test_a_rendition_that_cannot_be_written_is_no_fault_of_the_picture(pool, picture, tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        pool.fingerprint(picture, tmp_path / "no" / "such" / "folder")
+
+
+def test_idle_processes_that_were_killed_fail_nobody(make_pool, picture):
+    pool = make_pool(processes=2)
+    for _ in range(3):
+        for process in list(pool._running):
+            os.kill(process.pid, signal.SIGKILL)
+        assert pool.fingerprint(picture, None).width == 1500
+
+
+def test_a_stopped_and_killed_idle_process_is_retried_on_another(make_pool, picture):
+    pool = make_pool()
+    (process,) = pool._running
+    os.kill(process.pid, signal.SIGSTOP)  # it takes the bytes into its pipe, and never the task
+    threading.Timer(0.3, os.kill, (process.pid, signal.SIGKILL)).start()
+    assert pool.fingerprint(picture, None).width == 1500
+
+
+def test_a_process_killed_at_work_loses_its_file_only(make_pool, picture, slow_picture):
+    pool = make_pool(processes=2, max_jpeg_scans=10_000)
+    with ThreadPoolExecutor(1) as threads:
+        lost = threads.submit(pool.fingerprint, slow_picture, None)
+        wait_until(lambda: len(pool._idle) == 1)
+        (busy,) = pool._running - set(pool._idle)
+        time.sleep(0.2)
+        os.kill(busy.pid, signal.SIGKILL)
+        with pytest.raises(DecoderKilled, match="crashed"):
+            lost.result(10)
+    assert pool.fingerprint(picture, None).width == 1500
+    wait_until(lambda: len(pool._idle) == 2)
+
+
+def test_others_are_served_while_one_runs_into_its_deadline(make_pool, picture, slow_picture):
+    pool = make_pool(processes=2, **SLOW)
+    wait_until(lambda: len(pool._idle) == 2)
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(pool.fingerprint, slow_picture, None)
+        started = time.monotonic()
+        pool.fingerprint(picture, None)
+        assert time.monotonic() - started < 0.9
+        with pytest.raises(DecoderKilled):
+            slow.result(10)
+
+
+def test_the_queue_is_bounded_and_given_back():
+    pool = DecodePool(1, DecodeLimits(), max_queued=3)
+    try:
+        with pool.reserve(2), pool.reserve(1):
+            with pytest.raises(Overloaded, match="3") as refused, pool.reserve(1):
+                pass
+            assert refused.value.retry_after_seconds > 0
+        with pool.reserve(3):
+            pass
+        with pool.reserve(20), pytest.raises(Overloaded), pool.reserve(1):
+            pass
+    finally:
+        pool.close()
+
+
+def test_many_threads_share_few_processes(make_pool, picture):
+    pool = make_pool(processes=2)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: pool.fingerprint(picture, None).pixel_sha256, range(40)))
+    assert len(set(found)) == 1
+
+
+def test_starting_a_pool_takes_no_time_and_closing_ends_its_processes():
+    started = time.monotonic()
+    pool = DecodePool(2, DecodeLimits(), max_queued=4)
+    assert time.monotonic() - started < 0.2
+    assert pool.ready(60)
+    pids = [process.pid for process in pool._running]
+    pool.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with pytest.raises(Unavailable, match="shutting down"):
+        pool.fingerprint(Path(__file__), None)
+
+
+def test_a_process_ends_when_its_parent_is_gone(make_pool):
+    pool = make_pool()
+    (process,) = pool._running
+    process._tasks.close()
+    wait_until(lambda: not process.alive)
+
+
+def test_a_process_inherits_no_secrets(make_pool, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
+    pool = make_pool()
+    (process,) = pool._running
+    with open(f"/proc/{process.pid}/environ", "rb") as environment:
+        assert b"secret" not in environment.read()
+
+
+def test_a_process_that_lost_memory_is_replaced(make_pool, picture, tmp_path):
+    pool = make_pool(memory_bytes=64 * 1024 * 1024)
+    (before,) = pool._running
+    bomb = tmp_path / "bomb"
+    bomb.write_bytes(png(7000, 7000, colour=2))
+    with pytest.raises(DecoderKilled, match="memory"):
+        pool.fingerprint(bomb, None)
+    assert pool.fingerprint(picture, None).width == 1500
+    assert before not in pool._running

@@ -1,0 +1,260 @@
+"""Every engine against the plain NumPy scan."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.index import engine as engines
+from app.index.bktree import BKTree
+from app.index.live import LiveIndex
+from app.index.scan import Scan
+
+EDGES = [0, 1, 2**63, 2**63 - 1, 2**64 - 1, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA]
+RADII = range(65)
+
+
+class BushyTree(BKTree):
+    """A tree that makes a node of everything and enters every node, so small collections exercise it."""
+
+    leaf_size: ClassVar[int] = 1
+    smallest_node: ClassVar[tuple[int, ...]] = (0,) * 65
+
+
+ENGINES = [Scan, BKTree, BushyTree, LiveIndex]
+
+
+def plain_scan(hashes, ids, query, radius):
+    """The rows (distance, id) within the radius, nearest first: one expression, no cleverness."""
+    distances = np.bitwise_count(hashes ^ np.uint64(query))
+    return sorted((int(d), int(i)) for d, i in zip(distances, ids, strict=True) if d <= radius)
+
+
+def rows(neighbours):
+    ordered = neighbours.nearest_first()
+    assert (ordered.ids.dtype, ordered.distances.dtype) == (np.int64, np.uint8)
+    return list(zip(ordered.distances.tolist(), ordered.ids.tolist(), strict=True))
+
+
+def assert_equals_plain_scan(engine, hashes, ids, queries, radii=RADII):
+    index = engine.build(hashes, ids)
+    assert len(index) == len(hashes)
+    for query in queries:
+        distances = np.bitwise_count(hashes ^ np.uint64(query))
+        for radius in radii:
+            found = index.within(query, radius).nearest_first()
+            expected = np.flatnonzero(distances <= radius)
+            order = np.lexsort((ids[expected], distances[expected]))
+            assert np.array_equal(found.ids, ids[expected][order]), (query, radius)
+            assert np.array_equal(found.distances, distances[expected][order]), (query, radius)
+
+
+def random_hashes(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 2**64, count, dtype=np.uint64)
+
+
+def noise(count, bits, seed=1):
+    """Masks of at most `bits` set bits, uint64[count]."""
+    places = np.random.default_rng(seed).integers(0, 64, (count, bits), dtype=np.uint64)
+    return np.bitwise_or.reduce(np.uint64(1) << places, axis=1)
+
+
+def shuffled_ids(count):
+    return np.random.default_rng(2).permutation(count).astype(np.int64) * 7 - 50
+
+
+@st.composite
+def collections(draw):
+    """Few centres, hashes a few bits from them, copies, the edges of the range: (hashes, ids, queries)."""
+    a_hash = st.one_of(st.sampled_from(EDGES), st.integers(0, 2**64 - 1))
+    centres = draw(st.lists(a_hash, min_size=1, max_size=4))
+    near = st.builds(
+        lambda centre, bits: centre ^ sum(1 << bit for bit in bits),
+        st.sampled_from(centres),
+        st.sets(st.integers(0, 63), max_size=6),
+    )
+    hashes = draw(st.lists(st.one_of(near, a_hash), max_size=60))
+    ids = draw(
+        st.lists(st.integers(-(2**63), 2**63 - 1), min_size=len(hashes), max_size=len(hashes), unique=True)
+    )
+    queries = draw(st.lists(st.one_of(near, a_hash), min_size=1, max_size=4))
+    return np.array(hashes, np.uint64), np.array(ids, np.int64), queries
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@given(collections())
+def test_every_engine_finds_what_a_plain_scan_finds_at_every_radius(engine, collection):
+    hashes, ids, queries = collection
+    index = engine.build(hashes, ids)
+    for query in queries:
+        for radius in RADII:
+            assert rows(index.within(query, radius)) == plain_scan(hashes, ids, query, radius)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@given(collections(), st.integers(0, 64))
+def test_many_queries_at_once_find_what_each_finds_alone(engine, collection, radius):
+    hashes, ids, queries = collection
+    index = engine.build(hashes, ids)
+    found = index.within_many(np.array(queries, np.uint64), radius)
+    assert np.all(np.diff(found.queries) >= 0)
+    found = found.nearest_first()
+    expected = [
+        (number, distance, id_)
+        for number, query in enumerate(queries)
+        for distance, id_ in plain_scan(hashes, ids, query, radius)
+    ]
+    assert (
+        list(zip(found.queries.tolist(), found.distances.tolist(), found.ids.tolist(), strict=True))
+        == expected
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("size", [0, 1, 2, 63, 64, 65, BKTree.leaf_size, BKTree.leaf_size + 1, 30_000])
+def test_random_hashes_with_the_edges_of_the_range_are_found_at_every_radius(engine, size):
+    hashes = random_hashes(size)
+    hashes[: len(EDGES)] = EDGES[:size]
+    queries = [0, 2**64 - 1, 2**63, *(hashes[:2] ^ np.uint64(0x8001)).tolist()]
+    assert_equals_plain_scan(engine, hashes, shuffled_ids(size), queries)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_hundred_thousand_copies_of_one_hash_are_all_found(engine):
+    ids = shuffled_ids(100_000)
+    index = engine.build(np.full(100_000, 2**63 + 5, np.uint64), ids)
+    assert len(index.within(2**63 + 5 + 8, 0)) == 0
+    for radius in (1, 2, 64):
+        found = index.within(2**63 + 5 + 8, radius).nearest_first()
+        assert np.array_equal(found.ids, np.sort(ids))
+        assert np.all(found.distances == 1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_hashes_clustered_within_a_few_bits_are_found_at_every_radius(engine, bits):
+    centre = np.uint64(0x8F3C_19A2_7750_E1D4)
+    hashes = centre ^ noise(20_000, bits)
+    queries = [int(centre), int(hashes[5]), int(centre ^ np.uint64(2**64 - 1)), int(hashes[9]) ^ 0b1011]
+    assert_equals_plain_scan(engine, hashes, shuffled_ids(len(hashes)), queries)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_hashes_of_one_weight_are_found_at_every_radius(engine):
+    order = np.argsort(np.random.default_rng(3).random((20_000, 64)), axis=1)[:, :32].astype(np.uint64)
+    hashes = np.bitwise_or.reduce(np.uint64(1) << order, axis=1)
+    assert_equals_plain_scan(
+        engine, hashes, shuffled_ids(len(hashes)), [0, int(hashes[7]), int(hashes[8]) ^ 3]
+    )
+
+
+def test_a_chain_deeper_than_the_tree_may_be_is_found_all_the_same():
+    hashes = np.uint64(1) << np.arange(64, dtype=np.uint64)  # each two bits from each: a level takes off one
+    index = BushyTree.build(hashes, np.arange(64))
+    assert len(index.nodes) == 24
+    assert_equals_plain_scan(BushyTree, hashes, np.arange(64), [0, 1, 2**63, 2**64 - 1])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("room", [1, 100, 5_000])
+def test_a_batch_whose_answers_outgrow_their_room_is_answered_in_full(engine, room, monkeypatch):
+    monkeypatch.setattr(engines, "_MOST_ROOM_AT_FIRST", room)
+    hashes, ids = random_hashes(2_000), shuffled_ids(2_000)
+    hashes[:1_000] = hashes[0]
+    index = engine.build(hashes, ids)
+    queries = hashes[990:1_010]
+    found = index.within_many(queries, 20).nearest_first()
+    for number, query in enumerate(queries):
+        mine = found.queries == number
+        alone = index.within(query, 20).nearest_first()
+        assert np.array_equal(found.ids[mine], alone.ids)
+        assert np.array_equal(found.distances[mine], alone.distances)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_queries_have_no_neighbours(engine):
+    index = engine.build(random_hashes(10), np.arange(10))
+    assert len(index.within_many(np.empty(0, np.uint64), 64)) == 0
+
+
+@pytest.mark.parametrize("engine", [Scan, BKTree])
+def test_an_id_that_occurs_twice_is_found_twice(engine):
+    index = engine.build(np.array([3, 7], np.uint64), np.array([1, 1]))
+    assert rows(index.within(3, 1)) == [(0, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_keeps_what_it_was_built_from_when_the_caller_goes_on_writing(engine):
+    hashes, ids = random_hashes(1_000), shuffled_ids(1_000)
+    index = engine.build(hashes, ids)
+    expected = rows(index.within(int(hashes[0]), 25))
+    hashes[:] = 0
+    ids[:] = 0
+    assert rows(index.within(random_hashes(1)[0], 25)) == expected
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_read_only_and_strided_arrays_are_taken(engine):
+    table = np.zeros(500, np.dtype([("id", np.int64), ("hash", np.uint64)]))
+    table["hash"], table["id"] = random_hashes(500), np.arange(500)
+    table.flags.writeable = False
+    index = engine.build(table["hash"], table["id"])
+    found = index.within_many(table["hash"], 0)
+    assert np.array_equal(found.ids, np.arange(500))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("max_distance", [-1, 65, 2.5, 10**30])
+def test_a_max_distance_outside_0_to_64_is_refused(engine, max_distance):
+    index = engine.build(random_hashes(3), np.arange(3))
+    with pytest.raises(ValueError, match=r"max_distance .* from 0 to 64"):
+        index.within(0, max_distance)
+    with pytest.raises(ValueError, match=r"max_distance .* from 0 to 64"):
+        index.within_many(random_hashes(2), max_distance)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("query", [-1, 2**64, 0.5, np.int64(-5)])
+def test_a_hash_outside_64_bits_is_refused(engine, query):
+    index = engine.build(random_hashes(3), np.arange(3))
+    with pytest.raises(ValueError, match="from 0 to 2\\*\\*64 - 1"):
+        index.within(query, 5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("query", [2**64 - 1, np.uint64(2**64 - 1), np.int64(0), np.uint8(0)])
+def test_a_hash_may_be_any_kind_of_whole_number(engine, query):
+    index = engine.build(np.array([0, 2**64 - 1], np.uint64), np.array([4, 5]))
+    assert rows(index.within(query, 0)) == [(0, 5 if query else 4)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("hashes", "ids"),
+    [
+        (np.zeros(3, np.int64), np.zeros(3, np.int64)),
+        (np.zeros(3, ">u8"), np.zeros(3, np.int64)),
+        (np.zeros((1, 3), np.uint64), np.zeros((1, 3), np.int64)),
+        (np.zeros(3, np.uint64), np.zeros(3, np.uint64)),
+        (np.zeros(3, np.uint64), np.zeros(2, np.int64)),
+        (np.zeros(3, np.uint64), np.zeros(3)),
+    ],
+)
+def test_arrays_of_another_type_or_length_are_refused(engine, hashes, ids):
+    with pytest.raises(ValueError, match=r"must be u?int64"):
+        engine.build(hashes, ids)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_queries_of_another_type_are_refused(engine):
+    with pytest.raises(ValueError, match="must be uint64"):
+        engine.build(random_hashes(3), np.arange(3)).within_many(np.zeros(3, np.int64), 5)
+
+
+def test_a_tree_takes_at_most_24_bytes_a_hash():
+    hashes = random_hashes(150_000)
+    tree = BKTree.build(hashes, np.arange(len(hashes)))
+    assert 16 * len(hashes) < tree.nbytes <= 20 * len(hashes)
+    assert LiveIndex.build(hashes, np.arange(len(hashes))).nbytes <= 24 * len(hashes)

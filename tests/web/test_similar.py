@@ -1,0 +1,193 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+from starlette.testclient import TestClient
+
+from app.fingerprints.orientation import TRANSFORMS
+from tests.pictures import drawn, encoded, photo
+from tests.rows import insert_rows
+from tests.web.api import assert_problem, uploaded
+
+HASHES = ("ahash", "phash", "dhash", "whash")
+
+
+@pytest.fixture
+def rows(client: TestClient, engine: Engine) -> Any:
+    """A thousand rows whose hashes lie in a few tight clusters, so that every radius finds some."""
+    return insert_rows(engine, 1000, np.random.default_rng(1))
+
+
+def scan(
+    rows: Any, turned: np.ndarray, column: int, max_distance: int, own: int | None
+) -> list[tuple[int, int, str]]:
+    """Plain search: (distance, row, transform) of all rows within the distance, nearest first."""
+    found = []
+    for number, row in enumerate(rows.turned):
+        if number == own:
+            continue
+        distances = [int(value ^ row[0, column]).bit_count() for value in turned[:, column]]
+        distance = min(distances)
+        if distance <= max_distance:
+            found.append((distance, number, TRANSFORMS[distances.index(distance)]))
+    return sorted(found)
+
+
+def answered(rows: Any, matches: Sequence[Any]) -> list[tuple[int, int, str]]:
+    number_of = {str(image_id): number for number, image_id in enumerate(rows.image_ids)}
+    return [(match["distance"], number_of[match["image_id"]], match["transform"]) for match in matches]
+
+
+def all_pages(client: TestClient, **params: Any) -> tuple[list[Any], set[int]]:
+    matches: list[Any] = []
+    totals = set()
+    cursor = None
+    while True:
+        response = client.get("/similar", params=params | ({"cursor": cursor} if cursor else {}))
+        assert response.status_code == 200, response.text
+        page = response.json()
+        totals.add(page["total"])
+        matches += page["matches"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return matches, totals
+
+
+@pytest.mark.parametrize("max_distance", [0, 1, 10, 30, 64])
+@pytest.mark.parametrize("hash_name", HASHES)
+def test_answer_equals_a_scan_of_the_table(
+    client: TestClient, rows: Any, hash_name: str, max_distance: int
+) -> None:
+    column = HASHES.index(hash_name)
+    for number in (0, 500):
+        expected = scan(rows, rows.turned[number][:1], column, max_distance, number)
+        matches, totals = all_pages(
+            client,
+            image_id=str(rows.image_ids[number]),
+            hash=hash_name,
+            max_distance=max_distance,
+            limit=200,
+        )
+        assert answered(rows, matches) == expected
+        assert totals == {len(expected)}
+
+
+def test_all_orientations_find_what_a_scan_of_eight_finds(client: TestClient, rows: Any) -> None:
+    expected = scan(rows, rows.turned[3], 1, 24, 3)
+    matches, totals = all_pages(
+        client, image_id=str(rows.image_ids[3]), max_distance=24, orientations="all", limit=77
+    )
+    assert answered(rows, matches) == expected
+    assert totals == {len(expected)}
+    assert len({transform for _, _, transform in expected}) > 1
+
+
+def test_pages_show_no_image_uploaded_after_the_first_page(
+    client: TestClient, rows: Any, engine: Engine
+) -> None:
+    params = {"image_id": str(rows.image_ids[0]), "max_distance": 64, "limit": 200}
+    page = client.get("/similar", params=params).json()
+    insert_rows(engine, 50, np.random.default_rng(2))
+    seen = page["matches"]
+    while page["next_cursor"]:
+        page = client.get("/similar", params=params | {"cursor": page["next_cursor"]}).json()
+        assert page["total"] == 999
+        seen += page["matches"]
+    assert len({match["image_id"] for match in seen}) == len(seen) == 999
+    assert client.get("/similar", params=params).json()["total"] == 1049
+
+
+def test_deleted_images_drop_out_of_later_pages(client: TestClient, rows: Any) -> None:
+    params = {"image_id": str(rows.image_ids[0]), "max_distance": 64, "limit": 10}
+    page = client.get("/similar", params=params).json()
+    following = client.get("/similar", params=params | {"cursor": page["next_cursor"]}).json()["matches"]
+    assert client.delete(f"/images/{following[0]['image_id']}").status_code == 204
+    again = client.get("/similar", params=params | {"cursor": page["next_cursor"]}).json()
+    assert following[0]["image_id"] not in {match["image_id"] for match in again["matches"]}
+    assert again["total"] == 998
+
+
+def test_rows_of_another_process_are_found_at_once(client: TestClient, rows: Any, engine: Engine) -> None:
+    before = client.get("/similar", params={"image_id": str(rows.image_ids[0]), "max_distance": 64}).json()
+    insert_rows(engine, 7, np.random.default_rng(3))
+    after = client.get("/similar", params={"image_id": str(rows.image_ids[0]), "max_distance": 64}).json()
+    assert after["total"] == before["total"] + 7
+    assert after["index_seq"] > before["index_seq"]
+
+
+def test_picture_that_is_not_stored_finds_the_same_as_when_it_is(client: TestClient) -> None:
+    for seed in range(20):
+        uploaded(client, f"KD-{seed}", encoded(drawn(seed)))
+    picture = encoded(photo())
+    params = {"max_distance": 30, "orientations": "all"}
+    unsaved = client.post("/similar", params=params, files={"file": ("x.jpg", picture)}).json()
+    stored = uploaded(client, "KD-99", picture)
+    saved = client.get("/similar", params=params | {"image_id": stored["image_id"]}).json()
+    assert unsaved["image_id"] is None
+    assert unsaved["matches"] == saved["matches"]
+    assert unsaved["total"] == saved["total"] > 0
+
+
+def test_picture_of_a_search_is_not_kept(client: TestClient, settings: Any, engine: Engine) -> None:
+    client.post("/similar", files={"file": ("x.jpg", encoded(photo()))})
+    assert list((settings.data_dir / "pictures").glob("??/*")) == []
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM image")).scalar() == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_distance", "65"),
+        ("max_distance", "-1"),
+        ("max_distance", "ten"),
+        ("max_distance", "1e3"),
+        ("max_distance", "9" * 5000),
+        ("limit", "0"),
+        ("limit", "201"),
+        ("hash", "md5"),
+        ("orientations", "some"),
+    ],
+)
+def test_parameter_out_of_range_is_named(client: TestClient, field: str, value: str) -> None:
+    image = uploaded(client, "KD-1", encoded(drawn(1)))
+    params = {"image_id": image["image_id"], field: value}
+    assert_problem(client.get("/similar", params=params), 422, field)
+
+
+def test_unknown_parameter_is_refused_since_a_typo_would_change_the_answer(client: TestClient) -> None:
+    image = uploaded(client, "KD-1", encoded(drawn(1)))
+    params = {"image_id": image["image_id"], "max_distanse": "3"}
+    assert_problem(client.get("/similar", params=params), 422, "max_distanse")
+
+
+def test_missing_image_id_is_named(client: TestClient) -> None:
+    assert_problem(client.get("/similar"), 422, "image_id")
+
+
+def test_problem_of_a_number_out_of_range_tells_the_limit(client: TestClient) -> None:
+    members = assert_problem(client.get("/similar", params={"image_id": "x", "max_distance": 65}), 422)
+    assert members["limit"] == 64
+
+
+@pytest.mark.parametrize(
+    "image_id", ["nobody", "00000000-0000-0000-0000-000000000000", "\x00", "{1}", "é" * 300]
+)
+def test_unknown_image_is_not_found(client: TestClient, image_id: str) -> None:
+    assert_problem(client.get("/similar", params={"image_id": image_id}), 404, "image_id")
+
+
+def test_cursor_of_another_query_is_refused(client: TestClient, rows: Any) -> None:
+    params = {"image_id": str(rows.image_ids[0]), "max_distance": 64, "limit": 10}
+    cursor = client.get("/similar", params=params).json()["next_cursor"]
+    for other in ({"max_distance": 63}, {"hash": "dhash"}, {"image_id": str(rows.image_ids[1])}):
+        assert_problem(client.get("/similar", params=params | {"cursor": cursor} | other), 400, "cursor")
+    assert client.get("/similar", params=params | {"cursor": cursor, "limit": 20}).status_code == 200
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "é", "AAAA", "A" * 43, "%00", "A" * 5000])
+def test_cursor_that_was_never_handed_out_is_refused(client: TestClient, rows: Any, cursor: str) -> None:
+    params = {"image_id": str(rows.image_ids[0]), "cursor": cursor}
+    assert_problem(client.get("/similar", params=params), 400, "cursor")
