@@ -1,6 +1,7 @@
 """Comparing stored images with all earlier ones, and reading what was found."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -87,7 +88,7 @@ def answer_images(
     connection: Connection,
     rows: Sequence[AnyRow],
     *,
-    created: Set[UUID] = frozenset(),
+    created: AbstractSet[UUID] = frozenset(),
     just_screened: bool = False,
 ) -> list[Answer]:
     """Read the matches of live images (rows of `catalog.images.SHOWN`), in their order.

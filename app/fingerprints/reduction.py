@@ -149,7 +149,7 @@ def _sinc(x: _Pixels) -> _Pixels:
 def _pillow_agrees() -> bool:
     """Whether this Pillow still computes as above, tried on both sides of its choice of the first axis."""
     noise = np.random.default_rng(22)
-    for size in ((512, 384), (384, 512), (160, 257), (160, 311), (160, 312), (160, 313), (7, 90), (90, 7)):
+    for size in ((512, 384), (160, 312), (313, 160), (7, 90)):
         grey = noise.integers(0, 256, size[::-1], dtype=np.uint8)
         fast, plain = _by_products(grey), plain_reductions(Image.fromarray(grey))
         if not all(

@@ -29,6 +29,9 @@ _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _IMAGE_DATA_CHUNKS = {b"IDAT", b"fdAT"}
 # Encoders cut image data into pieces of 4 KiB (often 8 or 32); a file of many smaller ones is made to hurt.
 _WHOLE_DATA_CHUNK = 1024
+_PNG_HEADER_END = 26
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEFLATE_AT_BEST = 1032  # zlib's own figure for the most that one byte inflates to
 
 
 def checked_format(data: bytes, limits: DecodeLimits) -> str:
@@ -52,7 +55,7 @@ def checked_format(data: bytes, limits: DecodeLimits) -> str:
     if name == "JPEG":
         _check_jpeg_scans(data, limits.max_jpeg_scans)
     elif name == "PNG":
-        _check_png_chunks(data, limits.max_png_chunks)
+        _check_png(data, limits.max_png_chunks)
     return name
 
 
@@ -99,15 +102,28 @@ def _scans(data: bytes, limit: int) -> int:
     return scans
 
 
-def _check_png_chunks(data: bytes, limit: int) -> None:
+def _check_png(data: bytes, limit: int) -> None:
     chunks = 0
+    packed = 0
     position = 8
     while position + 8 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
         kind = data[position + 4 : position + 8]
+        packed += length if kind == b"IDAT" else 0
         chunks += not (kind in _IMAGE_DATA_CHUNKS and length >= _WHOLE_DATA_CHUNK)
         if chunks > limit:
             raise BrokenPicture(f"The PNG has more than {limit} chunks.", limit=limit)
         if kind == b"IEND":
-            return
+            break
         position += 12 + length
+    _check_png_is_filled(data, packed)
+
+
+def _check_png_is_filled(data: bytes, packed: int) -> None:
+    """Pillow takes image data that ends early as black; refuse what could never fill the picture."""
+    if data[12:16] != b"IHDR" or len(data) < _PNG_HEADER_END:
+        return  # the decoder says better what is wrong
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    bits = data[24] * _PNG_CHANNELS.get(data[25], 1)
+    if height * (width * bits // 8) > packed * _DEFLATE_AT_BEST:
+        raise BrokenPicture(f"The PNG has too little data for the {width} x {height} pixels it claims.")

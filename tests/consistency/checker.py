@@ -64,7 +64,7 @@ class Report:
     def __str__(self) -> str:
         return (
             f"{self.answers} answers, {self.images} images, {self.deleted} deleted, {self.pairs} pairs,"
-            f" {len(self.of_kind(MISSED))} missed, {len(self.faults)} faults: {list(self.faults[:10])}"
+            f" {len(self.of_kind(MISSED))} missed, {len(self.faults)} faults: {list(self.faults[:3])}"
         )
 
 

@@ -6,6 +6,7 @@ so that a killed one is replaced within milliseconds.
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import sys
@@ -225,6 +226,7 @@ class Worker:
 
 def nursery() -> None:
     """Fork a worker for every task read from stdin and tell its process id; `{"kill": pid}` ends one."""
+    logging.disable()  # failures are what this is about; those that no service may have are in the history
     library_versions()  # reads the packages' metadata once, before the forks
     children: set[int] = set()
     for line in sys.stdin:

@@ -24,7 +24,7 @@ VERIFIER_NOISE = 0.19
 SHARE_LOW_INFORMATION = 0.06
 SHARE_SAME_PIXELS = 0.12
 # How long workers stay with a family, how many they work on at once, and how often they return to an old one.
-FAMILY_SECONDS = 0.4
+FAMILY_SECONDS = 0.8
 FAMILIES_AT_ONCE = 2
 SHARE_OLD = 0.1
 SHARE_SEVERAL = 0.2

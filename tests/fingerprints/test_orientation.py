@@ -24,7 +24,10 @@ def test_names_mean_what_pillow_means_by_them():
 
 
 def test_the_eight_orientations_are_all_different():
-    assert len({(turn(ARROW, transform).size, turn(ARROW, transform).tobytes()) for transform in TRANSFORMS}) == 8
+    assert (
+        len({(turn(ARROW, transform).size, turn(ARROW, transform).tobytes()) for transform in TRANSFORMS})
+        == 8
+    )
 
 
 def test_a_stack_of_eight_is_what_turning_gives():

@@ -13,7 +13,9 @@ from app.fingerprints.reduction import Reductions, plain_reductions, reductions
 def assert_equal(grey):
     fast, plain = reductions(grey), plain_reductions(grey)
     for name in Reductions.__slots__:
-        np.testing.assert_array_equal(getattr(fast, name), getattr(plain, name), err_msg=f"{name} of {grey.size}")
+        np.testing.assert_array_equal(
+            getattr(fast, name), getattr(plain, name), err_msg=f"{name} of {grey.size}"
+        )
 
 
 @settings(max_examples=60, deadline=None)

@@ -44,7 +44,9 @@ def peak_bytes(pid):
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
-@pytest.mark.parametrize("bomb", [{"width": 9400, "height": 9400, "colour": 6}, {"width": 13300, "height": 13300, "depth": 1}])
+@pytest.mark.parametrize(
+    "bomb", [{"width": 9400, "height": 9400, "colour": 6}, {"width": 13300, "height": 13300, "depth": 1}]
+)
 def test_a_picture_of_too_many_pixels_is_refused_from_its_header(cost, bomb):
     answer, seconds, grown = cost(png(**bomb))
     assert isinstance(answer, PictureTooLarge)
@@ -55,7 +57,7 @@ def test_a_picture_of_too_many_pixels_is_refused_from_its_header(cost, bomb):
 
 @pytest.mark.parametrize("scans", [500, 10_000])
 def test_extra_scans_are_refused_before_decoding(cost, scans):
-    answer, seconds, grown = cost(jpeg_with_scans(scans, 160, 120))
+    answer, seconds, grown = cost(jpeg_with_scans(scans))
     assert isinstance(answer, BrokenPicture)
     assert answer.limit == 100
     assert seconds < 1
@@ -90,9 +92,9 @@ def test_only_the_first_of_many_frames_is_read(cost):
 
 
 @pytest.mark.parametrize("kind", [b"iCCP", b"zTXt"])
-def test_text_that_inflates_is_a_clear_refusal_or_skipped(cost, kind):
-    inflating = kind + b"", b"name\0\0" + zlib.compress(bytes(200_000_000), 1)
-    answer, seconds, grown = cost(png(64, 64, extra=chunk(*inflating)))
+def test_text_that_inflates_without_end_is_refused_or_left_out(cost, kind):
+    inflating = chunk(kind, b"name\0\0" + zlib.compress(bytes(200_000_000), 1))
+    answer, seconds, grown = cost(png(64, 64, extra=inflating))
     assert isinstance(answer, BrokenPicture | Fingerprinted)
     assert seconds < 3
     assert grown < 128 * MIB
@@ -125,14 +127,14 @@ def test_a_decoder_out_of_memory_is_named_with_its_limit(cost):
 
 
 def test_a_decoder_out_of_cpu_time_is_named_with_its_limit(cost):
-    answer, seconds, _ = cost(jpeg_with_scans(3000), max_jpeg_scans=10_000, cpu_seconds=1)
+    answer, seconds, _ = cost(jpeg_with_scans(3000, (2000, 1500)), max_jpeg_scans=10_000, cpu_seconds=1)
     assert isinstance(answer, DecoderKilled)
     assert (answer.limit, "CPU" in answer.message) == (1, True)
     assert seconds < 10
 
 
 def test_a_decoder_out_of_time_is_named_with_its_limit(cost):
-    answer, seconds, _ = cost(jpeg_with_scans(3000), max_jpeg_scans=10_000, wall_seconds=0.5)
+    answer, seconds, _ = cost(jpeg_with_scans(3000, (2000, 1500)), max_jpeg_scans=10_000, wall_seconds=0.5)
     assert isinstance(answer, DecoderKilled)
     assert answer.limit == 0.5
     assert seconds < 2
@@ -145,5 +147,11 @@ def test_every_bad_file_gets_an_outcome(make_pool, shared_data):
         if path.is_file():
             outcomes[path] = type(outcome(pool, path))
     assert len(outcomes) > 900
-    assert set(outcomes.values()) <= {Fingerprinted, BrokenPicture, UnsupportedFormat, PictureTooLarge, DecoderKilled}
+    assert set(outcomes.values()) <= {
+        Fingerprinted,
+        BrokenPicture,
+        UnsupportedFormat,
+        PictureTooLarge,
+        DecoderKilled,
+    }
     assert list(outcomes.values()).count(DecoderKilled) <= 3

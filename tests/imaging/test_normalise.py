@@ -46,7 +46,9 @@ def test_exif_orientation_is_applied(name, value):
     picture = normalise(encoded(stored, name, exif=exif), LIMITS)
     assert (picture.width, picture.height) == (640, 480)
     assert picture.image.size == (512, 384)
-    difference = np.abs(np.asarray(picture.image, int) - np.asarray(normalise(encoded(upright, name), LIMITS).image, int))
+    difference = np.abs(
+        np.asarray(picture.image, int) - np.asarray(normalise(encoded(upright, name), LIMITS).image, int)
+    )
     assert difference.mean() < 2  # WebP is lossy; another orientation differs by more than 30
 
 
@@ -107,7 +109,9 @@ def test_only_the_first_frame_is_taken():
     first, second = scene(seed=1), scene(seed=2)
     for name in ("GIF", "TIFF", "WEBP", "MPO", "PNG"):
         data = encoded(first, name, save_all=True, append_images=[second])
-        assert (phash(normalise(data, LIMITS)) ^ phash(normalise(encoded(first, "PNG"), LIMITS))).bit_count() <= 2
+        assert (
+            phash(normalise(data, LIMITS)) ^ phash(normalise(encoded(first, "PNG"), LIMITS))
+        ).bit_count() <= 2
 
 
 def test_pixels_are_limited_by_the_header_alone():
@@ -184,7 +188,10 @@ def test_pixel_sha256_is_of_the_pixels_and_their_shape_alone():
     assert plain != tagged
     assert normalise(plain, LIMITS).pixel_sha256() == normalise(tagged, LIMITS).pixel_sha256()
     wide, tall = Image.new("RGB", (20, 10)), Image.new("RGB", (10, 20))
-    assert normalise(encoded(wide, "PNG"), LIMITS).pixel_sha256() != normalise(encoded(tall, "PNG"), LIMITS).pixel_sha256()
+    assert (
+        normalise(encoded(wide, "PNG"), LIMITS).pixel_sha256()
+        != normalise(encoded(tall, "PNG"), LIMITS).pixel_sha256()
+    )
 
 
 def test_resized_and_recompressed_copies_of_camera_files_stay_close(shared_data):
@@ -200,7 +207,11 @@ def test_resized_and_recompressed_copies_of_camera_files_stay_close(shared_data)
 def test_the_eight_exif_orientations_of_a_scene_share_one_fingerprint(shared_data):
     for kind in ("Landscape", "Portrait"):
         found = [
-            fingerprint(normalise((shared_data / "exif-orientation" / f"{kind}_{value}.jpg").read_bytes(), LIMITS).image)
+            fingerprint(
+                normalise(
+                    (shared_data / "exif-orientation" / f"{kind}_{value}.jpg").read_bytes(), LIMITS
+                ).image
+            )
             for value in range(1, 9)
         ]
         for each in found[1:]:

@@ -29,7 +29,7 @@ def picture(tmp_path):
 @pytest.fixture
 def slow_picture(tmp_path):
     path = tmp_path / "slow"
-    path.write_bytes(jpeg_with_scans(3000))
+    path.write_bytes(jpeg_with_scans(3000, (2000, 1500)))
     return path
 
 
@@ -99,7 +99,7 @@ def test_a_rendition_that_cannot_be_written_is_no_fault_of_the_picture(pool, pic
 
 def test_idle_processes_that_were_killed_fail_nobody(make_pool, picture):
     pool = make_pool(processes=2)
-    for _ in range(3):
+    for _ in range(2):
         for process in list(pool._running):
             os.kill(process.pid, signal.SIGKILL)
         assert pool.fingerprint(picture, None).width == 1500

@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+FROM python:3.11-slim AS build
+WORKDIR /srv/claimprint
+RUN python -m venv /srv/venv
+COPY requirements.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /srv/venv/bin/pip install --disable-pip-version-check --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+COPY migrations migrations
+# The kernels are compiled here for a CPU that every 64-bit server of the last ten years has; nothing compiles
+# at a request, and the root may be read-only.
+ENV NUMBA_CACHE_DIR=/srv/kernels NUMBA_CPU_NAME=x86-64-v3
+RUN /srv/venv/bin/pip install --disable-pip-version-check --no-deps --no-build-isolation --no-index . \
+    && cd / && /srv/venv/bin/python -m app.index.kernels \
+    && /srv/venv/bin/python -m compileall -q /srv/venv/lib
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --no-create-home claimprint \
+    && install -d -o claimprint -g claimprint /data
+COPY --from=build /srv/venv /srv/venv
+COPY --from=build /srv/kernels /srv/kernels
+ENV PATH=/srv/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/srv/kernels NUMBA_CPU_NAME=x86-64-v3 \
+    HOST=0.0.0.0 PORT=8000 DATA_DIR=/data
+USER claimprint
+WORKDIR /data
+EXPOSE 8000
+VOLUME /data
+HEALTHCHECK --interval=10s --timeout=4s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/readyz', timeout=3)"]
+CMD ["claimprint", "serve"]

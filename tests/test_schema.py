@@ -1,0 +1,74 @@
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+import numpy as np
+
+from app.catalog import schema
+from app.catalog.models import metadata
+from tests.rows import insert_rows
+
+
+def test_migrations_make_the_tables_that_the_models_describe(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_migrating_twice_changes_nothing(engine: Engine) -> None:
+    schema.migrate(engine)
+    with engine.connect() as connection:
+        assert schema.current_revision(connection) == schema.newest_revision()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE image SET created_seq = 1",
+        "UPDATE image SET change_seq = 1",
+        "DELETE FROM image",
+        "UPDATE event SET actor = 'x'",
+        "DELETE FROM event",
+        "TRUNCATE event",
+    ],
+)
+def test_stamps_tombstones_and_events_are_kept_by_the_database(engine: Engine, statement: str) -> None:
+    insert_rows(engine, 2, np.random.default_rng(0))
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO event (actor, action, subject) VALUES ('a', 'b', 'c')"))
+    with pytest.raises(DBAPIError, match="is refused"), engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    ("change", "stamped"),
+    [
+        ("phash = 1", True),
+        ("status = 'low_information'", True),
+        ("deleted_at = clock_timestamp()", True),
+        ("""labels = '{"a": 1}'""", False),
+        ("screened_at = clock_timestamp()", False),
+        ("file_name = 'x'", False),
+    ],
+)
+def test_only_changes_that_the_index_must_see_are_stamped(engine: Engine, change: str, stamped: bool) -> None:
+    insert_rows(engine, 1, np.random.default_rng(0))
+    with engine.begin() as connection:
+        before = connection.execute(text("SELECT created_seq, change_seq, uploaded_at FROM image")).one()
+        connection.execute(text(f"UPDATE image SET {change}"))
+        after = connection.execute(text("SELECT created_seq, change_seq, uploaded_at FROM image")).one()
+    assert before.created_seq == before.change_seq == after.created_seq
+    assert before.uploaded_at == after.uploaded_at
+    assert (after.change_seq > before.change_seq) is stamped
+
+
+def test_stamps_are_drawn_under_the_lock(engine: Engine) -> None:
+    with engine.connect() as holder, engine.connect() as waiter:
+        key = holder.execute(text("SELECT prosrc FROM pg_proc WHERE proname = 'take_stamp_lock'")).scalar()
+        assert key is not None
+        holder.execute(text("SELECT pg_advisory_xact_lock(427020085613)"))
+        assert "427020085613" in key
+        waiter.execute(text("SET LOCAL lock_timeout = 100"))
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            waiter.execute(text("UPDATE image SET deleted_at = clock_timestamp() WHERE false"))

@@ -1,0 +1,152 @@
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+from starlette.testclient import TestClient
+
+from app.catalog import jobs
+from app.web.parts import Parts
+from tests.pictures import drawn, encoded, photo
+from tests.rows import insert_rows
+from tests.web.api import assert_problem, upload, uploaded
+
+
+def finished(client: TestClient, job_id: str, seconds: float = 20.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        job = client.get(f"/jobs/{job_id}").json()
+        if job["state"] not in ("queued", "running"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"job still {job}")
+
+
+def test_reindex_answers_202_and_swaps_in_an_index_that_equals_the_table(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    insert_rows(engine, 300, np.random.default_rng(1))
+    client.get("/readyz")
+    response = client.post("/admin/reindex")
+    assert response.status_code == 202
+    before = parts.collection.current
+    job = finished(client, response.json()["job_id"])
+    assert response.headers["location"] == f"/jobs/{job['job_id']}"
+    assert job["state"] == "succeeded"
+    assert job["result"]["difference"] == {"missing": 0, "extra": 0, "differing": 0}
+    assert job["result"]["images"] == 300
+    assert job["result"]["workers"] == 1
+    after = parts.collection.current
+    assert after is not None
+    assert after is not before
+    assert len(after) == 300
+
+
+def test_reindex_reports_what_the_old_index_had_wrong(client: TestClient, parts: Parts, engine: Engine) -> None:
+    rows = insert_rows(engine, 50, np.random.default_rng(1))
+    assert client.get("/similar", params={"image_id": str(rows.image_ids[0])}).status_code == 200
+    current = parts.collection.current
+    assert current is not None
+    current.indexes["phash"].remove(np.array(rows.seqs[:3]))
+    current.indexes["dhash"].add(np.array([5], np.uint64), np.array([10**9]))
+    current.indexes["ahash"].add(np.array([5], np.uint64), np.array(rows.seqs[7:8]))
+    job = finished(client, client.post("/admin/reindex").json()["job_id"])
+    assert job["result"]["difference"] == {"missing": 3, "extra": 1, "differing": 1}
+    again = finished(client, client.post("/admin/reindex").json()["job_id"])
+    assert again["result"]["difference"] == {"missing": 0, "extra": 0, "differing": 0}
+
+
+def test_second_reindex_at_the_same_time_is_a_conflict(client: TestClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        job = jobs.create_job(connection, kind="reindex", params={}, requested_by="test")
+        connection.execute(text("UPDATE job SET state = 'running', heartbeat_at = clock_timestamp()"))
+    members = assert_problem(client.post("/admin/reindex"), 409)
+    assert str(job.job_id) in members["detail"]
+
+
+def test_job_of_a_runner_that_died_is_taken_over(client: TestClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        job = jobs.create_job(connection, kind="reindex", params={}, requested_by="test")
+        connection.execute(
+            text(
+                "UPDATE job SET state = 'running', runner = gen_random_uuid(),"
+                " heartbeat_at = clock_timestamp() - interval '1 minute'"
+            )
+        )
+    assert finished(client, str(job.job_id))["state"] == "succeeded"
+
+
+def test_job_that_waits_can_be_cancelled(engine: Engine) -> None:
+    with engine.begin() as connection:
+        job = jobs.create_job(connection, kind="reindex", params={}, requested_by="test")
+        jobs.request_cancel(connection, job.job_id)
+        found = jobs.find_job(connection, job.job_id)
+    assert found is not None
+    assert found.state == "cancelled"
+
+
+def test_running_job_is_told_to_stop(client: TestClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        # A worker that lives but never rebuilds: the job would wait for it.
+        connection.execute(
+            text(
+                "INSERT INTO worker (worker_id, host, pid, generation, index_seq, heartbeat_at)"
+                " VALUES (gen_random_uuid(), 'elsewhere', 1, 0, 0, clock_timestamp() + interval '1 hour')"
+            )
+        )
+    job_id = client.post("/admin/reindex").json()["job_id"]
+    time.sleep(0.6)
+    assert client.get(f"/jobs/{job_id}").json()["state"] == "running"
+    assert client.post(f"/jobs/{job_id}/cancel").status_code == 202
+    assert finished(client, job_id)["state"] == "cancelled"
+
+
+def test_rehash_repairs_a_fingerprint_and_its_matches(client: TestClient, engine: Engine) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE image SET phash = 0, dhash = 0, verifier = decode(repeat('00', 32), 'hex')"
+                 ", turned = decode(repeat('00', 512), 'hex')")
+        )
+    second = uploaded(client, "KD-2", encoded(photo(), quality=50))
+    assert second["verdict"] == "none"
+    job = finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])
+    assert job["result"]["rehash"] == {"images": 2, "changed": 1, "from_rendition": 0, "failed": 0}
+    shown = client.get(f"/images/{second['image_id']}").json()
+    assert shown["verdict"] == "near_duplicate"
+    assert shown["matches"][0]["image_id"] == first["image_id"]
+    assert client.get(f"/images/{first['image_id']}").json()["hashes"] == first["hashes"]
+
+
+def test_rehash_keeps_the_public_ids_of_matches(client: TestClient, engine: Engine) -> None:
+    uploaded(client, "KD-1", encoded(photo()))
+    second = uploaded(client, "KD-2", encoded(photo(), quality=50))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE image SET whash = 1 WHERE claim_id = 'KD-1'"))
+    job = finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])
+    assert job["result"]["rehash"]["changed"] == 1
+    shown = client.get(f"/images/{second['image_id']}").json()
+    assert shown["matches"] == second["matches"]
+
+
+def test_rehash_falls_back_to_the_rendition(client: TestClient, settings: Any) -> None:
+    image = uploaded(client, "KD-1", encoded(drawn(3)))
+    next((settings.data_dir / "pictures").glob("??/*.original")).unlink()
+    job = finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])
+    assert job["result"]["rehash"]["from_rendition"] == 1
+    assert job["result"]["rehash"]["failed"] == 0
+    before, after = image["hashes"], client.get(f"/images/{image['image_id']}").json()["hashes"]
+    assert all((int(before[name], 16) ^ int(after[name], 16)).bit_count() <= 4 for name in before)
+
+
+@pytest.mark.long
+def test_nothing_is_missed_while_the_index_is_rebuilt(client: TestClient) -> None:
+    base = encoded(photo("coffee"))
+    upload(client, "KD-first", base)
+    for number in range(15):
+        job_id = client.post("/admin/reindex").json()["job_id"]
+        for turn in range(2):
+            found = uploaded(client, f"KD-{number}-{turn}", encoded(photo("coffee"), quality=60 + 2 * number + turn))
+            assert found["matches_total"] == 1 + 2 * number + turn
+        assert finished(client, job_id)["state"] == "succeeded"
