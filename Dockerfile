@@ -11,20 +11,22 @@ COPY migrations migrations
 # The kernels are compiled here for a CPU that every 64-bit server of the last ten years has; nothing compiles
 # at a request, and the root may be read-only.
 ENV NUMBA_CACHE_DIR=/srv/kernels NUMBA_CPU_NAME=x86-64-v3
-RUN /srv/venv/bin/pip install --disable-pip-version-check --no-deps --no-build-isolation --no-index . \
-    && cd / && /srv/venv/bin/python -m app.index.kernels \
+RUN /srv/venv/bin/pip install --disable-pip-version-check --no-deps --no-build-isolation --no-index .
+# Away from the sources: the cache belongs to the installed copy.
+WORKDIR /
+RUN /srv/venv/bin/python -m app.index.kernels \
     && /srv/venv/bin/python -m compileall -q /srv/venv/lib
 
 FROM python:3.11-slim
-RUN useradd --system --uid 10001 --no-create-home claimprint \
-    && install -d -o claimprint -g claimprint /data
+RUN install -d -o 10001 -g 10001 /data
 COPY --from=build /srv/venv /srv/venv
 COPY --from=build /srv/kernels /srv/kernels
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/srv/kernels NUMBA_CPU_NAME=x86-64-v3 \
     HOST=0.0.0.0 PORT=8000 DATA_DIR=/data
-USER claimprint
+# By number, so that an orchestrator can see that it is not root.
+USER 10001:10001
 WORKDIR /data
 EXPOSE 8000
 VOLUME /data

@@ -9,6 +9,7 @@ import socket
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -30,6 +31,9 @@ EXAMPLE_NAME = "example.jpg"
 
 def serve(settings: Settings) -> None:
     """Run the service until it is told to stop. Must be called on the main thread. Raises StartupError."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal once more when it has shut down: unwind then, and end with status 0.
+        signal.signal(number, _leave)
     with ExitStack() as undo:
         # Before the database: a port in use is the commonest reason not to start.
         listening = undo.enter_context(_listen(settings))
@@ -40,6 +44,7 @@ def serve(settings: Settings) -> None:
             url = database.url
         settings = settings.model_copy(update={"database_url": url, "port": listening.getsockname()[1]})
         _prepare(settings, first_key=database is not None)
+        log.info("ready to listen on http://%s:%s", settings.host, settings.port)
         if settings.workers == 1:
             _Single(_config(create_app(settings)), database).run([listening])
         else:
@@ -48,6 +53,10 @@ def serve(settings: Settings) -> None:
             os.environ[SHARED_FOLDER] = undo.enter_context(tempfile.TemporaryDirectory(prefix="claimprint-"))
             config = _config(f"{__name__}:worker_app", workers=settings.workers)
             _Several(config, [listening], database).run()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def worker_app() -> FastAPI:

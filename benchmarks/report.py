@@ -3,13 +3,13 @@
 import json
 import os
 import platform
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import click
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Bar:
 
 def quantile(values: Sequence[float], share: float) -> float:
     """The value below which that share of the values lies, from 0 to 1; interpolated."""
-    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+    return float(np.quantile(values, share))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from app.errors import DecoderKilled, PictureTooLarge, StorageFull
 from app.fingerprints.whole import fingerprint
@@ -96,6 +96,7 @@ class Decoder:
     def _warm_up(self) -> None:
         """Import and allocate what the first picture would: its size is not that picture's fault."""
         Image.init()
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
         if self.limits.allow_heic:
             import pillow_heif  # noqa: F401
         drawn = Image.linear_gradient("L").resize((640, 480)).convert("RGB")

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from app.errors import BrokenPicture, PictureTooLarge
 from app.imaging.exif import CameraFacts, camera_facts, orientation
@@ -79,9 +79,7 @@ def normalise(data: bytes, limits: DecodeLimits) -> Normalised:
 
 
 def _normalise(data: bytes, name: str, limits: DecodeLimits) -> Normalised:
-    if name == "HEIF":
-        _register_heif()
-    image: Image.Image = Image.open(io.BytesIO(data), formats=(name,))
+    image = _opened(data, name)
     width, height = image.size
     if width * height > limits.max_pixels:
         raise _too_many_pixels(limits)
@@ -97,6 +95,19 @@ def _normalise(data: bytes, name: str, limits: DecodeLimits) -> Normalised:
     if turned in _UPRIGHT:
         small = small.transpose(_UPRIGHT[turned])
     return Normalised(small, name, width, height, facts)
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    """The picture with its header read and no pixel decoded."""
+    file = io.BytesIO(data)
+    if name == "JPEG":
+        # `Image.open` would read the multi-picture index too, and refuse a good first picture for a bad index.
+        return JpegImagePlugin.JpegImageFile(file)
+    if name == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
+    return Image.open(file, formats=(name,))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -138,12 +149,6 @@ def _on_white(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
-
-
-def _register_heif() -> None:
-    import pillow_heif
-
-    pillow_heif.register_heif_opener(thumbnails=False)
 
 
 def _too_many_pixels(limits: DecodeLimits) -> PictureTooLarge:

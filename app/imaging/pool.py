@@ -1,12 +1,14 @@
 """The decoding processes of one service process, and the bounded queue in front of them."""
 
+import importlib.util
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.errors import Overloaded, Unavailable
+from app.errors import Overloaded, StartupError, Unavailable
 from app.imaging.limits import DecodeLimits
 from app.imaging.process import DecodeProcess, NotAcceptedError
 from app.imaging.protocol import Fingerprinted
@@ -14,17 +16,23 @@ from app.imaging.protocol import Fingerprinted
 # Longest wait for a free process: only when none starts, or when callers come without a reservation.
 _QUEUE_SECONDS = 60.0
 _START_SECONDS = 30.0
+_SHORTEST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class DecodePool:
     """Keeps `processes` decoding processes alive and gives each one file at a time.
 
     The constructor returns at once: the processes start in the background, and each is replaced in the
-    background when it dies, busy or idle. All methods may be called from any thread.
+    background when it dies, busy or idle. All methods may be called from any thread. Raises StartupError when
+    the limits allow a format whose decoder is not installed.
     """
 
     def __init__(self, processes: int, limits: DecodeLimits, max_queued: int):
+        if limits.allow_heic and importlib.util.find_spec("pillow_heif") is None:
+            raise StartupError("ALLOW_HEIC is on, but its decoder is missing: install claimprint[heic].")
         self.limits = limits
         self.max_queued = max_queued
         self._changed = threading.Condition()
@@ -120,34 +128,38 @@ class DecodePool:
 
     def _keep_one(self) -> None:
         """Start a process, wait until it is dead, start the next; more slowly while none gets ready."""
-        pause_seconds = 0.1
-        while (process := self._start()) is not None:
-            if process.wait_ready(_START_SECONDS):
-                pause_seconds = 0.1
-                self._give_back(process, leaving=False)
-                process.wait()
-                started = True
+        pause_seconds = _SHORTEST_PAUSE_SECONDS
+        while not self._closed:
+            if self._run_one():
+                pause_seconds = _SHORTEST_PAUSE_SECONDS
             else:
-                started = False
-            with self._changed:
-                self._running.discard(process)
-                unused = process in self._idle
-                if unused:
-                    self._idle.remove(process)
-            if unused or not started:
-                process.discard()
-                process.wait()
-            if not started:
                 self._pause(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
-    def _start(self) -> DecodeProcess | None:
-        with self._changed:
-            if self._closed:
-                return None
+    def _run_one(self) -> bool:
+        """The life of one process; whether it ever got ready."""
+        try:
             process = DecodeProcess(self.limits)
+        except OSError:
+            log.exception("no decoding process could be started")
+            return False
+        with self._changed:
             self._running.add(process)
-            return process
+        ready = process.wait_ready(_START_SECONDS)
+        # From here on it belongs to whoever takes it; if it is not ready, or too late, to nobody.
+        self._give_back(process, leaving=not ready)
+        process.wait()
+        with self._changed:
+            self._running.discard(process)
+            died_idle = process in self._idle
+            if died_idle:
+                self._idle.remove(process)
+            closed = self._closed
+        if died_idle:
+            process.discard()
+        if not closed:
+            log.warning("decoding process %d ended, ready: %s, idle: %s", process.pid, ready, died_idle)
+        return ready
 
     def _pause(self, seconds: float) -> None:
         with self._changed:

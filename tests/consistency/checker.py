@@ -20,6 +20,7 @@ from tests.consistency.history import (
     Deleted,
     DeleteRequested,
     Drawn,
+    Erased,
     Event,
     Rebuilt,
     Sent,
@@ -32,6 +33,7 @@ GHOST = "deleted, and still listed"
 RENUMBERED = "two images of one created_seq, or one of two"
 REPLACED = "the same bytes for the same claim, another image"
 LOST = "acknowledged, and not in the table"
+BYTES_LOST = "in the table, and its bytes erased"
 UNSETTLED = "the stored matches are not those of the table"
 INDEX_WRONG = "a reindex found the index wrong"
 CRASHED = "a worker crashed"
@@ -139,7 +141,11 @@ def check(events: Sequence[Event], rule: Rule) -> Report:
 
 
 def check_table(connection: Connection, events: Sequence[Event], rule: Rule) -> list[Fault]:
-    """After every image was screened: is each acknowledged one there, and are the stored matches complete?"""
+    """Compare the table with the logs, once the sweep has screened every image that nobody answered.
+
+    Every acknowledged image is there unless its deletion was asked for, and gone if that was acknowledged;
+    every live one has its bytes; and the stored matches are those of the live images, no more and no less.
+    """
     rows = connection.execute(
         select(image.c.id, image.c.image_id, image.c.created_seq, image.c.sha256, image.c.deleted_at)
     ).all()
@@ -151,10 +157,16 @@ def check_table(connection: Connection, events: Sequence[Event], rule: Rule) -> 
         row = by_image_id.get(answer.image_id)
         if row is None or row.created_seq != answer.created_seq:
             faults.append(Fault(LOST, answer.image_id))
-        elif row.deleted_at is None if answer.image_id in gone else row.deleted_at and answer.image_id not in asked:
+        elif (
+            row.deleted_at is None
+            if answer.image_id in gone
+            else row.deleted_at and answer.image_id not in asked
+        ):
             faults.append(Fault(LOST, f"{answer.image_id}, or its deletion"))
     oracle = Oracle(of_kind(events, Drawn), rule)
     live = [row for row in rows if row.deleted_at is None]
+    erased = {item.image_id for item in of_kind(events, Erased)}
+    faults += [Fault(BYTES_LOST, str(row.image_id)) for row in live if str(row.image_id) in erased]
     holders = defaultdict(list)
     for row in live:
         holders[row.sha256.hex()].append(row)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,13 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """The bytes of this id are being erased."""
+
+    image_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rebuilt:
     """A reindex, and how many images it found wrong in the index that it replaced."""
 
@@ -73,10 +80,8 @@ class Crashed:
     error: str
 
 
-Event: TypeAlias = Drawn | Sent | Answered | DeleteRequested | Deleted | Rebuilt | Crashed
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Drawn, Sent, Answered, DeleteRequested, Deleted, Rebuilt, Crashed)
-}
+Event: TypeAlias = Drawn | Sent | Answered | DeleteRequested | Deleted | Erased | Rebuilt | Crashed
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 class Journal:

@@ -125,8 +125,6 @@ VARIANTS = {
     "read rows with id > last": Variant(sql=WITHOUT_THE_LOCK),
     "search without catching up first": Variant(collection=NeverCatchingUp),
     "search, then commit": Variant(collection=NeverCatchingUp, intake=SearchThenCommit),
-    "outbox style, xid < xmin": Variant(
-        sql=WITHOUT_THE_LOCK + WITH_TRANSACTION_IDS, collection=BelowXmin
-    ),
+    "outbox style, xid < xmin": Variant(sql=WITHOUT_THE_LOCK + WITH_TRANSACTION_IDS, collection=BelowXmin),
 }
 MUTANTS = [name for name in VARIANTS if name != PROTOCOL]

@@ -38,6 +38,7 @@ from tests.consistency.history import (
     Deleted,
     DeleteRequested,
     Drawn,
+    Erased,
     Journal,
     Rebuilt,
     Sent,
@@ -67,7 +68,7 @@ class Task:
 
 
 class NoPictures(Pictures):
-    """Stores nothing; writes down which id is about to get which bytes."""
+    """Stores nothing; writes down which id is about to get which bytes, and which id loses them."""
 
     def __init__(self, journal: Journal):
         self.root = Path()
@@ -95,7 +96,7 @@ class NoPictures(Pictures):
         pass
 
     def erase(self, image_id: UUID) -> None:
-        pass
+        self._journal.write(Erased(str(image_id)))
 
 
 class Drawing(DecodePool):
@@ -135,17 +136,15 @@ class Worker:
 
     def run(self) -> None:
         """Work until killed."""
-        jobs: list[Callable[[], None]] = [self._reindex]
+        threading.Thread(target=self._guarded, args=[self._reindex]).start()
         for number in range(THREADS):
             rng = np.random.default_rng([self._task.seed, self._task.number, number])
-            jobs.append(lambda rng=rng: self._upload(rng))  # type: ignore[misc]
-        for job in jobs:
-            threading.Thread(target=self._guarded, args=[job]).start()
+            threading.Thread(target=self._guarded, args=[self._upload, rng]).start()
         signal.pause()
 
-    def _guarded(self, job: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
         try:
-            job()
+            work(*arguments)
         except BaseException:  # noqa: BLE001 - the checker reports it
             self._journal.write(Crashed(traceback.format_exc()))
 

@@ -71,12 +71,20 @@ def test_flat_pictures_get_imagehashs_bits(definition, level):
 
 
 def test_photos_get_imagehashs_bits(definition, real_photos):
-    for image in real_photos.values():
-        assert_imagehash(definition, image)
+    for name in (
+        "astronaut.png",
+        "brick.png",
+        "cell.png",
+        "chelsea.png",
+        "page.png",
+        "rocket.jpg",
+        "text.png",
+    ):
+        assert_imagehash(definition, real_photos[name])
 
 
 def test_shared_photos_get_imagehashs_bits(definition, shared_photos):
-    for path in random.Random(5).sample(shared_photos, 40):
+    for path in random.Random(5).sample(shared_photos, 20):
         with Image.open(path) as opened:
             image = opened.convert("RGB")
         image.thumbnail((512, 512))

@@ -2,6 +2,7 @@
 
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -40,8 +41,8 @@ def cost(make_pool, tmp_path):
 
 
 def peak_bytes(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The pool: what callers get while decoding processes crash, hang, die and are replaced."""
 
+import importlib.util
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.errors import BrokenPicture, DecoderKilled, Overloaded, StorageFull, Unavailable
+from app.errors import BrokenPicture, DecoderKilled, Overloaded, StartupError, StorageFull, Unavailable
 from app.fingerprints.whole import fingerprint
 from app.imaging import DecodeLimits, DecodePool
 from app.imaging.normalise import normalise
@@ -186,8 +187,7 @@ def test_a_process_inherits_no_secrets(make_pool, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
     pool = make_pool()
     (process,) = pool._running
-    with open(f"/proc/{process.pid}/environ", "rb") as environment:
-        assert b"secret" not in environment.read()
+    assert b"secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
 def test_a_process_that_lost_memory_is_replaced(make_pool, picture, tmp_path):
@@ -199,3 +199,25 @@ def test_a_process_that_lost_memory_is_replaced(make_pool, picture, tmp_path):
         pool.fingerprint(bomb, None)
     assert pool.fingerprint(picture, None).width == 1500
     assert before not in pool._running
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pillow_heif") is not None, reason="the HEIC decoder is installed"
+)
+def test_heic_without_its_decoder_is_refused_at_the_start():
+    with pytest.raises(StartupError, match=r"claimprint\[heic\]"):
+        DecodePool(1, DecodeLimits(allow_heic=True), max_queued=1)
+
+
+def test_processes_that_cannot_start_are_tried_again_and_the_others_told(monkeypatch, picture):
+    monkeypatch.setattr("app.imaging.pool._QUEUE_SECONDS", 0.3)
+    with monkeypatch.context() as broken:
+        broken.setattr("app.imaging.process.sys.executable", "/nowhere/python")
+        pool = DecodePool(1, DecodeLimits(), max_queued=1)
+        try:
+            with pytest.raises(Overloaded):
+                pool.fingerprint(picture, None)
+            broken.undo()
+            assert pool.ready(60)
+        finally:
+            pool.close()

@@ -174,6 +174,18 @@ def test_a_batch_whose_answers_outgrow_their_room_is_answered_in_full(engine, ro
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_an_answer_one_longer_or_shorter_than_its_room_is_whole(engine, monkeypatch):
+    index = engine.build(np.full(70, 5, np.uint64), np.arange(70))
+    for room in (68, 69, 70, 71, 139, 140, 141):
+        monkeypatch.setattr(engines, "_MOST_ROOM_AT_FIRST", room)
+        monkeypatch.setattr(engines, "_LEAST_ROOM", room)
+        assert np.array_equal(np.sort(index.within(5, 0).ids), np.arange(70))
+        found = index.within_many(np.full(2, 5, np.uint64), 0).nearest_first()
+        assert np.array_equal(found.ids, np.tile(np.arange(70), 2))
+        assert np.array_equal(found.queries, np.repeat([0, 1], 70))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_no_queries_have_no_neighbours(engine):
     index = engine.build(random_hashes(10), np.arange(10))
     assert len(index.within_many(np.empty(0, np.uint64), 64)) == 0

@@ -202,6 +202,16 @@ def test_a_tail_that_outgrows_its_threshold_is_merged_in_the_background(monkeypa
     assert len(index) == 350
 
 
+def test_each_full_tail_is_merged(monkeypatch):
+    monkeypatch.setattr(live, "_LEAST_MERGED", 100)
+    index = an_index()
+    for start in range(0, 1000, 100):
+        ids = np.arange(start, start + 100)
+        index.add(ids.astype(np.uint64), ids)
+        wait_for_merge(index)
+        assert len(index._version.base) == start + 100
+
+
 def test_removals_alone_lead_to_a_merge(monkeypatch):
     monkeypatch.setattr(live, "_LEAST_MERGED", 100)
     index = an_index(1000)

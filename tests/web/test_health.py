@@ -81,9 +81,16 @@ def away(settings: Settings, decoders: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/readyz"), ("GET", "/similar?image_id=x"), ("POST", "/claims/KD-1/images"), ("GET", "/images/x")],
+    [
+        ("GET", "/readyz"),
+        ("GET", "/similar?image_id=x"),
+        ("POST", "/claims/KD-1/images"),
+        ("GET", "/images/x"),
+    ],
 )
-def test_database_away_is_503_with_retry_after_within_three_seconds(away: TestClient, method: str, path: str) -> None:
+def test_database_away_is_503_with_retry_after_within_three_seconds(
+    away: TestClient, method: str, path: str
+) -> None:
     started = time.monotonic()
     response = away.request(method, path)
     assert time.monotonic() - started < 3

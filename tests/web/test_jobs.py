@@ -43,7 +43,9 @@ def test_reindex_answers_202_and_swaps_in_an_index_that_equals_the_table(
     assert len(after) == 300
 
 
-def test_reindex_reports_what_the_old_index_had_wrong(client: TestClient, parts: Parts, engine: Engine) -> None:
+def test_reindex_reports_what_the_old_index_had_wrong(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
     rows = insert_rows(engine, 50, np.random.default_rng(1))
     assert client.get("/similar", params={"image_id": str(rows.image_ids[0])}).status_code == 200
     current = parts.collection.current
@@ -106,8 +108,10 @@ def test_rehash_repairs_a_fingerprint_and_its_matches(client: TestClient, engine
     first = uploaded(client, "KD-1", encoded(photo()))
     with engine.begin() as connection:
         connection.execute(
-            text("UPDATE image SET phash = 0, dhash = 0, verifier = decode(repeat('00', 32), 'hex')"
-                 ", turned = decode(repeat('00', 512), 'hex')")
+            text(
+                "UPDATE image SET phash = 0, dhash = 0, verifier = decode(repeat('00', 32), 'hex')"
+                ", turned = decode(repeat('00', 512), 'hex')"
+            )
         )
     second = uploaded(client, "KD-2", encoded(photo(), quality=50))
     assert second["verdict"] == "none"
@@ -147,6 +151,8 @@ def test_nothing_is_missed_while_the_index_is_rebuilt(client: TestClient) -> Non
     for number in range(15):
         job_id = client.post("/admin/reindex").json()["job_id"]
         for turn in range(2):
-            found = uploaded(client, f"KD-{number}-{turn}", encoded(photo("coffee"), quality=60 + 2 * number + turn))
+            found = uploaded(
+                client, f"KD-{number}-{turn}", encoded(photo("coffee"), quality=60 + 2 * number + turn)
+            )
             assert found["matches_total"] == 1 + 2 * number + turn
         assert finished(client, job_id)["state"] == "succeeded"
