@@ -100,7 +100,7 @@ class TableIndex:
             return self.last, {name: index.contents() for name, index in self.indexes.items()}
 
 
-class Outlived(Exception):  # noqa: N818 - a signal to rebuild, caught in this module
+class Outlived(Exception):
     """The table is not the one that this index was built from."""
 
 

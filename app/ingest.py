@@ -273,5 +273,10 @@ def new_image(
         byte_count=item.byte_count,
         labels=dict(labels),
         source=None if source is None else dict(source),
+        exif=dict(decoded.exif),
+        taken_at=decoded.taken_at,
+        camera_make=decoded.camera_make,
+        camera_model=decoded.camera_model,
+        camera_software=decoded.camera_software,
         **pixel_columns(decoded),
     )

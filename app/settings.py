@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         default=10, ge=0, le=64, description="Bits within which phash or dhash proposes a near duplicate."
     )
     verifier_distance: int = Field(
-        default=76, ge=0, le=256, description="Bits within which the 256-bit verifier consents."
+        default=56, ge=0, le=256, description="Bits within which the 256-bit verifier consents."
     )
 
     database_pool_size: int = Field(default=20, ge=1, description="Database connections per worker.")

@@ -25,7 +25,7 @@ from app.embedded import EmbeddedServer
 from app.imaging.pool import DecodePool
 from app.main import decode_limits
 from app.settings import Settings
-from benchmarks.pictures import drawn_jpeg
+from benchmarks.pictures import drawn_jpegs
 from benchmarks.report import Bar, quantile, show, table
 from benchmarks.rows import fill
 from benchmarks.service import Client, Service
@@ -73,10 +73,9 @@ def measure_upload(client: Client, folder: Path, count: int) -> tuple[list[float
     limits = decode_limits(Settings())
     pool = DecodePool(1, limits, max_queued=1)
     path, rendition = folder / "picture.jpg", folder / "rendition.jpg"
-    draw = np.random.default_rng()
+    files = drawn_jpegs(np.random.default_rng(), count + WARM_UPS, UPLOAD_BYTES)
     try:
-        for number in range(count + WARM_UPS):
-            data = drawn_jpeg(draw, UPLOAD_BYTES)
+        for number, data in enumerate(files):
             path.write_bytes(data)
             started = perf_counter()
             pool.fingerprint(path, rendition)

@@ -14,6 +14,9 @@ DATA = Path(os.environ.get("CLAIMPRINT_DATA", Path(__file__).parents[2] / "share
 # often as real photos have them: difference hashes within 10 bits in 4 of 10,000 unrelated pairs.
 STEEPNESS = 1.7
 
+JPEG_WIDTH, JPEG_HEIGHT = 1600, 1200
+ENLARGED = 4  # drawn smaller: grain stands in for the finest detail
+
 
 def camera_files() -> list[Path]:
     """Files as cameras wrote them, by name."""
@@ -37,24 +40,31 @@ def drawn_pixels(random: np.random.Generator, count: int, height: int, width: in
     return np.clip(values + 128, 0, 255).astype(np.uint8)
 
 
-def drawn_jpeg(
-    random: np.random.Generator, byte_count: int, *, width: int = 1600, height: int = 1200
-) -> bytes:
-    """A drawn colour picture as JPEG of about that many bytes: grain is added until it is as large."""
-    bands = drawn_pixels(random, 3, height, width).astype(np.float64)
-    colour = bands[0][..., None] + 0.3 * (np.moveaxis(bands, 0, 2) - 128)
-    grain = random.standard_normal((height, width, 1))
+def drawn_jpegs(random: np.random.Generator, count: int, byte_count: int) -> list[bytes]:
+    """Different colour pictures of 1600 x 1200 as JPEG, each of about that many bytes."""
+    pictures = [_drawn_colours(random) for _ in range(count)]
+    # One amount of grain, found by halving, makes all of them as large: they are alike but for their phases.
     low, high = 0.0, 64.0
     while high - low > 0.25:
         middle = (low + high) / 2
-        if len(_jpeg(colour + middle * grain)) < byte_count:
+        if len(_jpeg(pictures[0], random, middle)) < byte_count:
             low = middle
         else:
             high = middle
-    return _jpeg(colour + low * grain)
+    return [_jpeg(picture, random, low) for picture in pictures]
 
 
-def _jpeg(colour: NDArray[np.float64]) -> bytes:
+def _drawn_colours(random: np.random.Generator) -> Image.Image:
+    """Three fields that go mostly together, as red, green and blue do in photographs."""
+    height, width = JPEG_HEIGHT // ENLARGED, JPEG_WIDTH // ENLARGED
+    grey, *tints = drawn_pixels(random, 4, height, width).astype(np.float64)
+    colours = grey[..., None] + 0.3 * (np.stack(tints, axis=2) - 128)
+    small = Image.fromarray(np.clip(colours, 0, 255).astype(np.uint8))
+    return small.resize((JPEG_WIDTH, JPEG_HEIGHT), Image.Resampling.BICUBIC)
+
+
+def _jpeg(picture: Image.Image, random: np.random.Generator, grain: float) -> bytes:
+    pixels = np.asarray(picture) + random.normal(0, grain, (JPEG_HEIGHT, JPEG_WIDTH, 1))
     file = io.BytesIO()
-    Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=80)
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=80)
     return file.getvalue()

@@ -26,7 +26,7 @@ from app.imaging.normalise import normalise
 
 _QUALITY = 90
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_NICENESS = 5  # requests are answered before pictures are decoded
+_NICENESS = 2  # requests are answered before pictures are decoded, but decoding is not starved
 # A child whose parent was killed without a word, in the middle of a task, ends itself this much later.
 _GRACE_SECONDS = 5.0
 

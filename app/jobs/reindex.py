@@ -25,7 +25,7 @@ REPORT_SECONDS = 1.0
 ROWS_AT_ONCE = 200
 
 
-class Cancelled(Exception):  # noqa: N818 - a signal, not an error
+class Cancelled(Exception):
     """The job was asked to stop, or another runner has taken it over."""
 
 

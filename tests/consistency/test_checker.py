@@ -8,17 +8,7 @@ import pytest
 from app.fingerprints.information import FINGERPRINTED
 from app.fingerprints.whole import Fingerprint
 from app.matching.kinds import Rule
-from tests.consistency.checker import (
-    CRASHED,
-    FALSE_MATCH,
-    GHOST,
-    INDEX_WRONG,
-    MISSED,
-    RENUMBERED,
-    REPLACED,
-    Report,
-    check,
-)
+from tests.consistency.checker import check
 from tests.consistency.history import (
     Answered,
     Crashed,
@@ -31,6 +21,7 @@ from tests.consistency.history import (
     Sent,
     read_history,
 )
+from tests.consistency.report import FaultKind, Report
 
 RULE = Rule(near=10, verifier=76)
 TURNED = np.random.default_rng(1).integers(0, 1 << 64, (8, 8), np.uint64)
@@ -55,7 +46,7 @@ def report(*events: Event) -> Report:
     return check([*PICTURES, *sent, *events], RULE)
 
 
-def kinds(*events: Event) -> list[str]:
+def kinds(*events: Event) -> list[FaultKind]:
     return [fault.kind for fault in report(*events).faults]
 
 
@@ -66,13 +57,13 @@ def test_a_complete_answer_is_no_fault() -> None:
 
 def test_a_match_that_is_not_listed_is_missed() -> None:
     found = report(answered("a", ONE, 1), answered("b", COPY, 2))
-    assert [fault.kind for fault in found.faults] == [MISSED]
+    assert [fault.kind for fault in found.faults] == [FaultKind.MISSED]
     assert "image b" in found.faults[0].about
 
 
 def test_the_stamp_and_not_the_time_of_the_answer_decides_which_is_later() -> None:
-    assert kinds(answered("a", ONE, 1, at=100), answered("b", COPY, 2, at=20)) == [MISSED]
-    assert kinds(answered("a", ONE, 2, at=20), answered("b", COPY, 1, "a", at=100)) == [MISSED]
+    assert kinds(answered("a", ONE, 1, at=100), answered("b", COPY, 2, at=20)) == [FaultKind.MISSED]
+    assert kinds(answered("a", ONE, 2, at=20), answered("b", COPY, 1, "a", at=100)) == [FaultKind.MISSED]
 
 
 def test_the_earlier_answer_may_list_the_later_image_and_need_not() -> None:
@@ -82,73 +73,73 @@ def test_the_earlier_answer_may_list_the_later_image_and_need_not() -> None:
 
 def test_every_answer_for_the_same_bytes_must_be_complete() -> None:
     replayed = answered("b", COPY, 2, at=70)
-    assert kinds(answered("a", ONE, 1), answered("b", COPY, 2, "a"), replayed) == [MISSED]
+    assert kinds(answered("a", ONE, 1), answered("b", COPY, 2, "a"), replayed) == [FaultKind.MISSED]
 
 
 def test_the_same_bytes_for_another_claim_match() -> None:
-    assert kinds(answered("a", ONE, 1), answered("b", ONE, 2)) == [MISSED]
+    assert kinds(answered("a", ONE, 1), answered("b", ONE, 2)) == [FaultKind.MISSED]
     assert kinds(answered("a", ONE, 1), answered("b", ONE, 2, "a")) == []
 
 
 def test_a_picture_that_does_not_match_is_a_false_match() -> None:
-    assert kinds(answered("a", ONE, 1), answered("b", OTHER, 2, "a")) == [FALSE_MATCH]
+    assert kinds(answered("a", ONE, 1), answered("b", OTHER, 2, "a")) == [FaultKind.FALSE_MATCH]
 
 
 def test_an_image_that_nobody_sent_is_a_false_match() -> None:
-    assert kinds(answered("a", ONE, 1, "nobody")) == [FALSE_MATCH]
+    assert kinds(answered("a", ONE, 1, "nobody")) == [FaultKind.FALSE_MATCH]
 
 
 def test_an_image_is_no_match_of_itself() -> None:
-    assert kinds(answered("a", ONE, 1, "a")) == [FALSE_MATCH]
+    assert kinds(answered("a", ONE, 1, "a")) == [FaultKind.FALSE_MATCH]
 
 
 def test_an_image_that_was_sent_and_never_acknowledged_may_be_listed() -> None:
     assert kinds(Sent("lost", COPY), answered("a", ONE, 1, "lost")) == []
 
 
-@pytest.mark.parametrize(("requested_ns", "expected"), [(24, []), (25, []), (26, [MISSED])])
+@pytest.mark.parametrize(("requested_ns", "expected"), [(24, []), (25, []), (26, [FaultKind.MISSED])])
 def test_a_match_may_be_left_out_once_its_deletion_was_requested(
-    requested_ns: int, expected: list[str]
+    requested_ns: int, expected: list[FaultKind]
 ) -> None:
     first, second = answered("a", ONE, 1), answered("b", COPY, 2)  # answered at 25
     assert kinds(first, DeleteRequested(requested_ns, "a"), second) == expected
 
 
-@pytest.mark.parametrize(("deleted_ns", "expected"), [(19, [GHOST]), (20, [])])
+@pytest.mark.parametrize(("deleted_ns", "expected"), [(19, [FaultKind.GHOST]), (20, [])])
 def test_a_match_must_be_left_out_once_its_deletion_was_acknowledged(
-    deleted_ns: int, expected: list[str]
+    deleted_ns: int, expected: list[FaultKind]
 ) -> None:
-    deletion = [DeleteRequested(16, "a"), Deleted(deleted_ns, "a")]
-    assert kinds(answered("a", ONE, 1), *deletion, answered("b", COPY, 2, "a")) == expected
+    first, second = answered("a", ONE, 1), answered("b", COPY, 2, "a")  # begins at 20
+    assert kinds(first, DeleteRequested(16, "a"), Deleted(deleted_ns, "a"), second) == expected
 
 
 def test_an_answer_about_an_image_that_is_being_deleted_promises_nothing() -> None:
     answers = [answered("a", ONE, 1), answered("b", COPY, 2, "a"), answered("b", COPY, 2, at=70)]
     assert kinds(*answers, DeleteRequested(72, "b")) == []
-    assert kinds(*answers, DeleteRequested(76, "b")) == [MISSED]
+    assert kinds(*answers, DeleteRequested(76, "b")) == [FaultKind.MISSED]
 
 
 def test_two_images_of_one_stamp_are_a_fault() -> None:
-    assert kinds(answered("a", ONE, 1), answered("c", OTHER, 1)) == [RENUMBERED]
+    assert kinds(answered("a", ONE, 1), answered("c", OTHER, 1)) == [FaultKind.RENUMBERED]
 
 
 def test_an_image_of_two_stamps_is_a_fault() -> None:
-    assert RENUMBERED in kinds(answered("a", ONE, 1), answered("a", ONE, 2))
+    assert FaultKind.RENUMBERED in kinds(answered("a", ONE, 1), answered("a", ONE, 2))
 
 
 def test_the_same_bytes_for_the_same_claim_are_the_same_image_until_it_is_deleted() -> None:
     first = answered("a", ONE, 1, claim="same")
     second = answered("b", ONE, 2, "a", claim="same")
-    assert kinds(first, second) == [REPLACED]
+    assert kinds(first, second) == [FaultKind.REPLACED]
     assert kinds(first, DeleteRequested(16, "a"), second) == []
 
 
 def test_a_crash_and_a_wrong_index_are_faults() -> None:
-    assert kinds(Crashed("why"), Rebuilt(0), Rebuilt(2)) == [CRASHED, INDEX_WRONG]
+    assert kinds(Crashed("why"), Rebuilt(0), Rebuilt(2)) == [FaultKind.CRASHED, FaultKind.INDEX_WRONG]
 
 
 def test_a_history_is_read_back_but_for_a_line_that_was_cut_short(tmp_path: Path) -> None:
-    events = [*PICTURES, Sent("a", ONE), answered("a", ONE, 1, "b", "c"), Deleted(7, "a")]
+    events: list[Event] = [*PICTURES, Sent("a", ONE), answered("a", ONE, 1, "b", "c"), Deleted(7, "a")]
     for number, half in enumerate((events[:3], events[3:])):
         journal = Journal(tmp_path / f"{number}.jsonl")
         for event in half:

@@ -44,7 +44,7 @@ from tests.consistency.history import (
     Sent,
     now_ns,
 )
-from tests.consistency.variants import VARIANTS
+from tests.consistency.mutants import VARIANTS
 from tests.consistency.workload import Picture, Request, draw_request, look_of
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

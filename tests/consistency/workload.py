@@ -78,7 +78,7 @@ def _composed() -> NDArray[np.intp]:
     once = turned_stack(corners, corners.T)
     twice = np.stack([turned_stack(square, square.T) for square in once])
     same: NDArray[np.bool_] = (twice[:, :, None] == once).all(axis=(3, 4))
-    return same.argmax(axis=2)
+    return np.nonzero(same)[2].reshape(same.shape[:2])
 
 
 _COMPOSED = _composed()

@@ -14,6 +14,7 @@ from tests.imaging.drawn import encoded, png, scene
 
 LIMITS = DecodeLimits(allow_avif=True)
 LOSSLESS = ["PNG", "BMP", "TIFF", "GIF"]
+CLOSE = 8  # bits: a GIF has 256 colours only, and another picture is about 32 away
 
 
 def phash(picture):
@@ -27,7 +28,7 @@ def test_every_format_becomes_the_same_small_upright_rgb(name):
     assert picture.image.size == (512, 341)
     assert (picture.format, picture.width, picture.height) == (name, 1200, 800)
     original = normalise(encoded(scene(1200, 800), "PNG"), LIMITS)
-    assert (phash(picture) ^ phash(original)).bit_count() <= 2
+    assert (phash(picture) ^ phash(original)).bit_count() <= CLOSE
 
 
 @pytest.mark.parametrize(("size", "small"), [((512, 3), (512, 3)), ((5000, 2), (512, 1)), ((1, 1), (1, 1))])
@@ -111,7 +112,7 @@ def test_only_the_first_frame_is_taken():
         data = encoded(first, name, save_all=True, append_images=[second])
         assert (
             phash(normalise(data, LIMITS)) ^ phash(normalise(encoded(first, "PNG"), LIMITS))
-        ).bit_count() <= 2
+        ).bit_count() <= CLOSE
 
 
 def test_pixels_are_limited_by_the_header_alone():
