@@ -41,7 +41,7 @@ class NeverCatchingUp(Collection):
     """Answers from the index as the last reindex left it."""
 
     def caught_up(self, connection: Connection) -> TableIndex:
-        return self.current or super().caught_up(connection)
+        return super().caught_up(connection) if self.current is None else self.current
 
 
 class SearchThenCommit(Intake):

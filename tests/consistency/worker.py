@@ -252,6 +252,8 @@ def _work(task: Task, parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
             Worker(task).run()
+    except BaseException:  # noqa: BLE001 - nobody is above who could
+        traceback.print_exc()
     finally:
         os._exit(1)
 
