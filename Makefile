@@ -1,7 +1,6 @@
 # make run, make test: all a newcomer needs. Python 3.11 or newer with venv and pip is the only requirement.
 PYTHON ?= python3
 BIN := .venv/bin
-export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
 .PHONY: run test check demo lint lock clean
 
@@ -29,7 +28,7 @@ lock: .venv/dev
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
-	rm -rf .venv .cache
+	rm -rf .venv
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Claimprint needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'

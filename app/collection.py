@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 
 from app.catalog import session, stamps
 from app.index.live import LiveIndex
@@ -111,7 +111,10 @@ class Collection:
         self._engine = engine
         self._current: TableIndex | None = None
         self._rebuilding = threading.Lock()
+        self._new_connection = threading.Event()
         self.asked_generation = 0
+        # A restored or promoted server can't be reached without connecting anew.
+        event.listen(engine, "connect", lambda *_: self._new_connection.set())
 
     @property
     def loaded(self) -> bool:
@@ -129,18 +132,16 @@ class Collection:
         Rebuilds first when the database is another one than before. `connection` is in autocommit mode.
         """
         current = self._current or self._load_first()
+        if self._new_connection.is_set():
+            self._new_connection.clear()
+            if current.identity != session.identity(connection):
+                current = self._replace(current)
         try:
             self.asked_generation = current.catch_up(connection)
         except Outlived:
             current = self._replace(current)
             current.catch_up(connection)
         return current
-
-    def check_identity(self, connection: Connection) -> None:
-        """Rebuild if the connection leads to another cluster or timeline than the index was built from."""
-        current = self._current
-        if current is not None and current.identity != session.identity(connection):
-            self._replace(current)
 
     def rebuild(self) -> Difference:
         """Build a new index beside the current one, compare the two at one stamp, and swap."""

@@ -1,0 +1,136 @@
+import threading
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+
+from app.catalog import session
+from app.collection import Collection, TableIndex
+from tests.rows import insert_rows
+
+
+@pytest.fixture
+def collection(engine: Engine) -> Collection:
+    return Collection(engine)
+
+
+def caught_up(engine: Engine, collection: Collection) -> TableIndex:
+    with session.autocommit(engine).connect() as connection:
+        return collection.caught_up(connection)
+
+
+def table(engine: Engine, name: str) -> dict[int, int]:
+    """What must be in the index: created_seq -> hash of every live, fingerprinted row."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(f"SELECT created_seq, {name} FROM image WHERE deleted_at IS NULL AND status = 'fingerprinted'")
+        )
+        return {row.created_seq: getattr(row, name) % 2**64 for row in rows}
+
+
+def contents(index: TableIndex, name: str) -> dict[int, int]:
+    hashes, ids = index.indexes[name].contents()
+    return dict(zip(ids.tolist(), hashes.tolist(), strict=True))
+
+
+def assert_equal_to_table(engine: Engine, index: TableIndex) -> None:
+    for name in ("ahash", "phash", "dhash", "whash"):
+        assert contents(index, name) == table(engine, name)
+
+
+def test_empty_table_gives_an_empty_index(engine: Engine, collection: Collection) -> None:
+    index = caught_up(engine, collection)
+    assert len(index) == 0
+    assert index.last == 0
+
+
+def test_index_loaded_by_copy_equals_the_table(engine: Engine, collection: Collection) -> None:
+    insert_rows(engine, 500, np.random.default_rng(1))
+    assert_equal_to_table(engine, caught_up(engine, collection))
+
+
+def test_index_follows_inserts_changes_and_deletions(engine: Engine, collection: Collection) -> None:
+    caught_up(engine, collection)
+    insert_rows(engine, 300, np.random.default_rng(1))
+    index = caught_up(engine, collection)
+    assert_equal_to_table(engine, index)
+    for statement in (
+        "UPDATE image SET deleted_at = clock_timestamp() WHERE id % 3 = 0",
+        "UPDATE image SET phash = -1, dhash = 0 WHERE id % 3 = 1 AND deleted_at IS NULL",
+        "UPDATE image SET status = 'low_information' WHERE id % 5 = 1 AND deleted_at IS NULL",
+        "UPDATE image SET status = 'fingerprinted' WHERE id % 10 = 1 AND deleted_at IS NULL",
+    ):
+        with engine.begin() as connection:
+            connection.execute(text(statement))
+        assert caught_up(engine, collection) is index
+        assert_equal_to_table(engine, index)
+        assert len(index) < 300
+
+
+def test_burst_longer_than_one_read_is_caught_up_whole(
+    engine: Engine, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.collection.CHANGES_PER_READ", 7)
+    caught_up(engine, collection)
+    insert_rows(engine, 100, np.random.default_rng(1))
+    assert_equal_to_table(engine, caught_up(engine, collection))
+
+
+def test_table_behind_the_index_means_rebuild(engine: Engine, collection: Collection) -> None:
+    """As after a restore from a backup: rows that the index has seen are not there any more."""
+    insert_rows(engine, 10, np.random.default_rng(1))
+    old = caught_up(engine, collection)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE image DISABLE TRIGGER USER"))
+        connection.execute(text("DELETE FROM image WHERE id > 4"))
+        connection.execute(text("ALTER TABLE image ENABLE TRIGGER USER"))
+    new = caught_up(engine, collection)
+    assert new is not old
+    assert_equal_to_table(engine, new)
+
+
+def test_another_cluster_behind_a_new_connection_means_rebuild(
+    engine: Engine, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = caught_up(engine, collection)
+    assert caught_up(engine, collection) is old
+    monkeypatch.setattr(session, "identity", lambda _connection: (1, 1))
+    assert caught_up(engine, collection) is old
+    engine.dispose()
+    assert caught_up(engine, collection) is not old
+
+
+def test_catch_up_that_waited_for_another_shares_its_read(
+    engine: Engine, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = caught_up(engine, collection)
+    insert_rows(engine, 10, np.random.default_rng(1))
+    threads = [threading.Thread(target=caught_up, args=(engine, collection)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert_equal_to_table(engine, index)
+
+
+def test_rebuild_compares_at_one_stamp_while_uploads_go_on(engine: Engine, collection: Collection) -> None:
+    insert_rows(engine, 50, np.random.default_rng(0))
+    caught_up(engine, collection)
+    done = threading.Event()
+
+    def upload() -> None:
+        number = 1
+        while not done.is_set():
+            insert_rows(engine, 3, np.random.default_rng(number))
+            caught_up(engine, collection)
+            number += 1
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    try:
+        for _ in range(10):
+            assert collection.rebuild().total == 0
+    finally:
+        done.set()
+        thread.join()
+    assert_equal_to_table(engine, caught_up(engine, collection))
