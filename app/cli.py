@@ -158,7 +158,7 @@ def ingest(paths: tuple[Path, ...], claim_from: str, claims: Path | None, as_jso
     A bad file is reported and passed over. Running it again goes on where it stopped: what is stored already is
     not decoded again. Exit code 0: all taken; 1: some rejected; 3: broke off, run it again.
     """
-    from app.main import close_parts, make_parts
+    from app.parts import make_parts
     from app.sources.bulk import take_files
     from app.sources.files import claim_rule, find_files
 
@@ -179,7 +179,7 @@ def ingest(paths: tuple[Path, ...], claim_from: str, claims: Path | None, as_jso
                     _count(item, counts)
                     _show(item, as_json=as_json)
         finally:
-            close_parts(parts)
+            parts.close()
     seconds = time.monotonic() - started
     summary = ", ".join(f"{number} {name}" for name, number in counts.items())
     click.echo(f"{len(files)} files in {seconds:.1f} s: {summary}", err=True)
@@ -271,7 +271,8 @@ def _tie(engine: "Engine", settings: Settings) -> None:
 def _worker_unless_one_runs(engine: "Engine", settings: Settings) -> "Iterator[None]":
     """Run jobs in this process for as long as no worker does."""
     from app.catalog import workers
-    from app.main import close_parts, make_keeper, make_parts
+    from app.jobs.keeper import Keeper
+    from app.parts import make_parts
 
     with engine.connect() as connection:
         running = workers.alive(connection, settings.job_stale_seconds)
@@ -281,10 +282,10 @@ def _worker_unless_one_runs(engine: "Engine", settings: Settings) -> "Iterator[N
     parts = make_parts(
         settings.model_copy(update={"database_url": engine.url.render_as_string(hide_password=False)})
     )
-    keeper = make_keeper(parts)
+    keeper = Keeper(parts)
     keeper.start()
     try:
         yield
     finally:
         keeper.stop()
-        close_parts(parts)
+        parts.close()

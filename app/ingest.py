@@ -245,7 +245,7 @@ def pixel_columns(fingerprinted: Fingerprinted) -> dict[str, Any]:
         "pixel_sha256": fingerprinted.pixel_sha256,
         "status": fingerprinted.status,
         **{name: hashes[name] for name in WHOLE_IMAGE_HASHES},
-        "verifier": b"".join(word.to_bytes(8) for word in fingerprint.verifier),
+        "verifier": fingerprint.verifier_bytes,
         "turned": fingerprint.to_bytes(),
         "fingerprint_version": FINGERPRINT_VERSION,
         "library_versions": library_versions(),

@@ -1,4 +1,4 @@
-"""The ASGI application: wires the parts of one worker; nothing here is global."""
+"""The ASGI application of one worker process; nothing here is global."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,17 +8,10 @@ from typing import Any
 import anyio
 from fastapi import FastAPI
 
-from app.catalog.session import make_engine
-from app.collection import Collection
-from app.imaging.limits import DecodeLimits
-from app.imaging.pool import DecodePool
-from app.ingest import Intake
 from app.jobs.keeper import Keeper
-from app.matching.kinds import Rule
+from app.parts import Parts, make_parts
 from app.settings import Settings
-from app.storage import Pictures
 from app.web import access, admin, claims, health, images, metrics, problems, similar
-from app.web.parts import Parts
 from app.web.schemas import Problem
 
 DESCRIPTION = """\
@@ -39,13 +32,13 @@ def application(parts: Parts) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        keeper = make_keeper(parts)
+        keeper = Keeper(parts)
         keeper.start()
         try:
             yield
         finally:
             await anyio.to_thread.run_sync(keeper.stop)
-            close_parts(parts)
+            await anyio.to_thread.run_sync(parts.close)
 
     app = FastAPI(
         title="Claimprint",
@@ -56,6 +49,8 @@ def application(parts: Parts) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = parts
+    # Uploads wait in threads of their own number, so that searches keep theirs.
+    app.state.uploads = anyio.CapacityLimiter(parts.settings.max_queued_files)
     for router in (claims.router, images.router, similar.router, admin.router, health.router):
         app.include_router(router)
     problems.install(app)
@@ -63,60 +58,3 @@ def application(parts: Parts) -> FastAPI:
     app.add_middleware(access.Access, parts=parts)
     app.add_middleware(metrics.Measured)
     return app
-
-
-def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Parts:
-    """Make the parts of one process; its decoding processes start at once, in the background, or are given."""
-    engine = make_engine(settings, settings.database_url)
-    collection = Collection(engine)
-    pictures = Pictures(settings.data_dir / "pictures")
-    intake = Intake(
-        engine=engine,
-        collection=collection,
-        pictures=pictures,
-        decoders=decoders
-        or DecodePool(settings.decode_processes, decode_limits(settings), settings.max_queued_files),
-        rule=Rule(near=settings.near_duplicate_distance, verifier=settings.verifier_distance),
-        max_file_bytes=settings.max_file_bytes,
-    )
-    return Parts(
-        settings=settings,
-        engine=engine,
-        collection=collection,
-        pictures=pictures,
-        intake=intake,
-        uploads=anyio.CapacityLimiter(settings.max_queued_files),
-    )
-
-
-def make_keeper(parts: Parts) -> Keeper:
-    """Make the background thread of a process that works with these parts."""
-    return Keeper(
-        parts.settings,
-        parts.engine,
-        parts.collection,
-        parts.pictures,
-        parts.intake.rule,
-        decode_limits(parts.settings),
-    )
-
-
-def decode_limits(settings: Settings) -> DecodeLimits:
-    """Return what decoding one file may cost, as the settings say."""
-    return DecodeLimits(
-        max_file_bytes=settings.max_file_bytes,
-        max_pixels=settings.max_pixels,
-        cpu_seconds=settings.decode_cpu_seconds,
-        wall_seconds=settings.decode_wall_seconds,
-        memory_bytes=settings.decode_memory_bytes,
-        allow_avif=settings.allow_avif,
-        allow_heic=settings.allow_heic,
-        keep_gps=settings.keep_gps,
-    )
-
-
-def close_parts(parts: Parts) -> None:
-    """End the threads, decoding processes and connections of a process."""
-    parts.intake.close()
-    parts.intake.decoders.close()
-    parts.engine.dispose()

@@ -22,8 +22,7 @@ from sqlalchemy import Engine, text
 
 from app.catalog import schema, session
 from app.embedded import EmbeddedServer
-from app.imaging.pool import DecodePool
-from app.main import decode_limits
+from app.imaging import DecodeLimits, DecodePool
 from app.settings import Settings
 from benchmarks.pictures import drawn_jpegs
 from benchmarks.report import Bar, quantile, show, table
@@ -70,8 +69,7 @@ def measure_start(folder: Path, url: str, rounds: int) -> list[float]:
 def measure_upload(client: Client, folder: Path, count: int) -> tuple[list[float], list[float]]:
     """Milliseconds of uploads, and of the fingerprinting of the same files, in turns."""
     uploads, fingerprints = [], []
-    limits = decode_limits(Settings())
-    pool = DecodePool(1, limits, max_queued=1)
+    pool = DecodePool(1, DecodeLimits(), max_queued=1)
     path, rendition = folder / "picture.jpg", folder / "rendition.jpg"
     files = drawn_jpegs(np.random.default_rng(), count + WARM_UPS, UPLOAD_BYTES)
     try:

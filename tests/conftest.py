@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 from app.catalog import keys, schema, session
 from app.embedded import EmbeddedServer
 from app.imaging.pool import DecodePool
-from app.main import application, close_parts, decode_limits, make_parts
+from app.main import application
+from app.parts import Parts, decode_limits, make_parts
 from app.settings import Settings
-from app.web.parts import Parts
 
 DATA = Path(os.environ.get("CLAIMPRINT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -101,7 +101,7 @@ def parts(settings: Settings, decoders: DecodePool) -> Iterator[Parts]:
     """The parts of one worker on a fresh database."""
     parts = make_parts(settings, decoders=decoders)
     yield parts
-    close_parts(parts)
+    parts.close()
 
 
 @pytest.fixture

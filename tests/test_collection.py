@@ -23,7 +23,9 @@ def table(engine: Engine, name: str) -> dict[int, int]:
     """What must be in the index: created_seq -> hash of every live, fingerprinted row."""
     with engine.connect() as connection:
         rows = connection.execute(
-            text(f"SELECT created_seq, {name} FROM image WHERE deleted_at IS NULL AND status = 'fingerprinted'")
+            text(
+                f"SELECT created_seq, {name} FROM image WHERE deleted_at IS NULL AND status = 'fingerprinted'"
+            )
         )
         return {row.created_seq: getattr(row, name) % 2**64 for row in rows}
 

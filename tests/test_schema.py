@@ -1,10 +1,9 @@
+import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
-
-import numpy as np
 
 from app.catalog import schema
 from app.catalog.models import metadata

@@ -13,19 +13,14 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalog import jobs, session, workers
 from app.catalog.rows import AnyRow
-from app.collection import Collection
 from app.errors import ClaimprintError
-from app.imaging.limits import DecodeLimits
 from app.jobs.reindex import REINDEX, Cancelled, Reindex
 from app.jobs.sweep import erase_orphans, forget_silent_workers, screen_unanswered
-from app.matching.kinds import Rule
-from app.settings import Settings
-from app.storage import Pictures
+from app.parts import Parts
 
 log = logging.getLogger(__name__)
 
@@ -36,22 +31,12 @@ HEARTBEAT_SECONDS = 1.0
 class Keeper:
     """Keeps one worker process: `start` once, `stop` at its end."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        engine: Engine,
-        collection: Collection,
-        pictures: Pictures,
-        rule: Rule,
-        limits: DecodeLimits,
-    ):
+    def __init__(self, parts: Parts):
         self.worker_id = uuid4()
-        self._settings = settings
-        self._engine = engine
-        self._collection = collection
-        self._pictures = pictures
-        self._rule = rule
-        self._limits = limits
+        self._parts = parts
+        self._settings = parts.settings
+        self._engine = parts.engine
+        self._collection = parts.collection
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._job: threading.Thread | None = None
@@ -128,20 +113,10 @@ class Keeper:
         with self._engine.begin() as connection:
             job = jobs.claim_job(connection, self.worker_id, self._settings.job_stale_seconds)
         if job is not None:
-            self._job = threading.Thread(target=self._run_job, args=(job,), name="job", daemon=True)
+            self._job = threading.Thread(
+                target=run_job, args=(job, self.worker_id, self._parts), name="job", daemon=True
+            )
             self._job.start()
-
-    def _run_job(self, job: AnyRow) -> None:
-        run_job(
-            job,
-            self.worker_id,
-            engine=self._engine,
-            collection=self._collection,
-            pictures=self._pictures,
-            rule=self._rule,
-            limits=self._limits,
-            silent_seconds=self._settings.job_stale_seconds,
-        )
 
     def _start_sweep(self) -> None:
         if self._sweep is not None and self._sweep.is_alive():
@@ -153,8 +128,8 @@ class Keeper:
     def _sweep_once(self) -> None:
         try:
             forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
-            screened = screen_unanswered(self._engine, self._collection, self._rule)
-            erased = erase_orphans(self._engine, self._pictures, self._settings.orphan_file_seconds)
+            screened = screen_unanswered(self._engine, self._collection, self._parts.intake.rule)
+            erased = erase_orphans(self._engine, self._parts.pictures, self._settings.orphan_file_seconds)
         except (SQLAlchemyError, ClaimprintError) as error:
             log.warning("the sweep broke off: %s", session.translated(error))
         else:
@@ -162,14 +137,14 @@ class Keeper:
                 log.info("swept: %s images screened, files of %s erased", screened, erased)
 
 
-def run_job(job: AnyRow, runner: UUID, *, engine: Engine, **parts: Any) -> None:
+def run_job(job: AnyRow, runner: UUID, parts: Parts) -> None:
     """Run a claimed job to its end and write how it ended."""
     try:
         if job.kind != REINDEX:
             raise NotImplementedError(f"no such kind of job: {job.kind}")
         ending: dict[str, Any] = {
             "state": "succeeded",
-            "result": Reindex(job, runner, engine=engine, **parts).run(),
+            "result": Reindex(job, runner, parts).run(),
         }
     except Cancelled:
         ending = {"state": "cancelled"}
@@ -181,7 +156,7 @@ def run_job(job: AnyRow, runner: UUID, *, engine: Engine, **parts: Any) -> None:
             return
         ending = {"state": "failed", "error": f"{type(error).__name__}: {error}"}
     try:
-        with engine.begin() as connection:
+        with parts.engine.begin() as connection:
             jobs.finish_job(connection, job_row_id=job.id, runner=runner, **ending)
     except SQLAlchemyError:
         log.exception("the end of job %s could not be written; it will be run again", job.job_id)

@@ -5,19 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine
-
 from app.catalog import images, jobs, workers
 from app.catalog.rows import AnyRow
-from app.collection import Collection
 from app.errors import UnusablePicture
 from app.fingerprints.whole import WHOLE_IMAGE_HASHES
-from app.imaging.limits import DecodeLimits
 from app.imaging.pool import DecodePool
 from app.ingest import pixel_columns
 from app.jobs.sweep import screen_unanswered
-from app.matching.kinds import Rule
-from app.storage import Pictures
+from app.parts import Parts, decode_limits
 
 REINDEX = "reindex"
 POLL_SECONDS = 0.1
@@ -42,26 +37,12 @@ class Rehash:
 class Reindex:
     """One run of the job, by one runner; the same run again after a crash is harmless."""
 
-    def __init__(
-        self,
-        job: AnyRow,
-        runner: UUID,
-        *,
-        engine: Engine,
-        collection: Collection,
-        pictures: Pictures,
-        rule: Rule,
-        limits: DecodeLimits,
-        silent_seconds: float,
-    ):
+    def __init__(self, job: AnyRow, runner: UUID, parts: Parts):
         self._job = job
         self._runner = runner
-        self._engine = engine
-        self._collection = collection
-        self._pictures = pictures
-        self._rule = rule
-        self._limits = limits
-        self._silent_seconds = silent_seconds
+        self._parts = parts
+        self._engine = parts.engine
+        self._pictures = parts.pictures
         self._reported = 0.0
 
     def run(self) -> dict[str, Any]:
@@ -79,7 +60,7 @@ class Reindex:
             generation = workers.next_generation(connection)
         while True:
             with self._engine.connect() as connection:
-                alive = workers.alive(connection, self._silent_seconds)
+                alive = workers.alive(connection, self._parts.settings.job_stale_seconds)
                 total = images.count_live(connection)
             done = [row for row in alive if row.generation >= generation]
             self._report(
@@ -103,7 +84,7 @@ class Reindex:
     def _rehash(self) -> Rehash:
         """Compute every fingerprint anew, in a decoding process of the job's own."""
         counts = Rehash()
-        pool = DecodePool(1, self._limits, max_queued=1)
+        pool = DecodePool(1, decode_limits(self._parts.settings), max_queued=1)
         try:
             seq = 0
             while True:
@@ -145,8 +126,8 @@ class Reindex:
             images.clear_screened(connection)
         return screen_unanswered(
             self._engine,
-            self._collection,
-            self._rule,
+            self._parts.collection,
+            self._parts.intake.rule,
             older_than_seconds=0,
             on_progress=lambda done: self._report({"step": "screen", "screened": done}),
         )

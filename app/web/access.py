@@ -19,7 +19,7 @@ from app.errors import (
     NotAuthenticated,
     RequestTooLarge,
 )
-from app.web.parts import Parts
+from app.parts import Parts
 from app.web.problems import response_for
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"})

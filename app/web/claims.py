@@ -14,7 +14,7 @@ from app.screening import answer_images
 from app.web.access import Admin, Portal, Reader, own_client
 from app.web.form import read_form, read_labels
 from app.web.metrics import count_upload
-from app.web.parts import WithParts
+from app.web.parts import Uploads, WithParts
 from app.web.problems import problem_object, problem_response
 from app.web.schemas import (
     EXAMPLE_IMAGE_ID,
@@ -102,7 +102,7 @@ EXAMPLE_ANSWER = {
     },
 )
 async def upload_images(
-    claim_id: str, request: Request, response: Response, caller: Portal, parts: WithParts
+    claim_id: str, request: Request, response: Response, caller: Portal, parts: WithParts, uploads: Uploads
 ) -> Any:
     """Store pictures of a claim and say at once where each of them was used before.
 
@@ -116,7 +116,7 @@ async def upload_images(
     labels = read_labels(form.fields.get("labels"))
     outcome = await anyio.to_thread.run_sync(
         lambda: parts.intake.take(claim_id, form.files, client_id=caller.client_id, labels=labels),
-        limiter=parts.uploads,
+        limiter=uploads,
     )
     count_upload(outcome)
     answer = upload_json(claim_id, outcome)

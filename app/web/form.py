@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.errors import InvalidValue, RequestTooLarge
 from app.ingest import Upload
-from app.web.parts import Parts
+from app.parts import Parts
 
 # A camera file stays in memory; what is larger goes to a temporary file.
 SPOOL_BYTES = 8 * 1024 * 1024

@@ -7,8 +7,9 @@ from starlette.responses import Response
 
 from app.catalog import schema, session
 from app.errors import DatabaseAway, Unavailable
+from app.parts import Parts
 from app.web.metrics import exposition, index_images
-from app.web.parts import Parts, WithParts
+from app.web.parts import WithParts
 from app.web.schemas import Problem
 
 router = APIRouter(tags=["health"])

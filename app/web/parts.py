@@ -1,28 +1,11 @@
-"""What a request handler works with: the parts of one worker process, wired by `main.create_app`."""
+"""How a request handler gets the parts of its process."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import anyio
 from fastapi import Depends, Request
-from sqlalchemy import Engine
 
-from app.collection import Collection
-from app.ingest import Intake
-from app.settings import Settings
-from app.storage import Pictures
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts of one worker. `uploads` bounds the threads that uploads take, so that searches keep theirs."""
-
-    settings: Settings
-    engine: Engine
-    collection: Collection
-    pictures: Pictures
-    intake: Intake
-    uploads: anyio.CapacityLimiter
+from app.parts import Parts
 
 
 def _parts(request: Request) -> Parts:
@@ -30,4 +13,10 @@ def _parts(request: Request) -> Parts:
     return parts
 
 
+def _uploads(request: Request) -> anyio.CapacityLimiter:
+    limiter: anyio.CapacityLimiter = request.app.state.uploads
+    return limiter
+
+
 WithParts = Annotated[Parts, Depends(_parts)]
+Uploads = Annotated[anyio.CapacityLimiter, Depends(_uploads)]

@@ -13,7 +13,7 @@ from app.search import HASH_BITS, MAX_LIMIT, ORIENTATIONS, Query, similar_to_ima
 from app.web.access import QualityControl
 from app.web.form import read_form
 from app.web.opaque import opaque_id
-from app.web.parts import WithParts
+from app.web.parts import Uploads, WithParts
 from app.web.schemas import Problem, SimilarAnswer, similar_json
 
 router = APIRouter(tags=["similar"], responses={400: {"model": Problem}, 422: {"model": Problem}})
@@ -85,6 +85,7 @@ async def find_similar_to_picture(
     request: Request,
     caller: QualityControl,  # noqa: ARG001 - checks the role
     parts: WithParts,
+    uploads: Uploads,
 ) -> SimilarAnswer:
     """Find every stored image within `max_distance` bits of a picture that is sent and not stored."""
     query = parameters.query()
@@ -99,4 +100,4 @@ async def find_similar_to_picture(
         page = similar_to_picture(parts.engine, parts.collection, decoded.fingerprint, decoded.status, query)
         return similar_json(page, query, None)
 
-    return await anyio.to_thread.run_sync(search, limiter=parts.uploads)
+    return await anyio.to_thread.run_sync(search, limiter=uploads)

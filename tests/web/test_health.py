@@ -5,7 +5,8 @@ import pytest
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
-from app.main import application, close_parts, make_parts
+from app.main import application
+from app.parts import make_parts
 from app.settings import Settings
 from tests.pictures import drawn, encoded
 from tests.web.api import assert_problem, upload
@@ -76,7 +77,7 @@ def away(settings: Settings, decoders: Any) -> Any:
     with TestClient(application(parts), raise_server_exceptions=False) as client:
         client.headers["Authorization"] = "Bearer cp_anything"
         yield client
-    close_parts(parts)
+    parts.close()
 
 
 @pytest.mark.parametrize(

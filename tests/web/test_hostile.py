@@ -10,7 +10,7 @@ from PIL import Image
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
-from app.web.parts import Parts
+from app.parts import Parts
 from tests.pictures import drawn, encoded, photo
 from tests.web.api import assert_problem, upload, uploaded
 
@@ -49,7 +49,9 @@ def test_files_that_break_decoders_get_a_reason_each_and_the_service_lives(
     assert uploaded(client, "KD-after", encoded(photo()))["status"] == "fingerprinted"
 
 
-def test_camera_files_and_edits_of_them_are_flagged_across_claims(client: TestClient, real_data: Path) -> None:
+def test_camera_files_and_edits_of_them_are_flagged_across_claims(
+    client: TestClient, real_data: Path
+) -> None:
     for number, path in enumerate(sorted((real_data / "camera").glob("*"))):
         first = uploaded(client, f"KD-{number}", path.read_bytes())
         assert first["format"] == "JPEG"

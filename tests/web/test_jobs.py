@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.catalog import jobs
-from app.web.parts import Parts
+from app.parts import Parts
 from tests.pictures import drawn, encoded, photo
 from tests.rows import insert_rows
 from tests.web.api import assert_problem, upload, uploaded

@@ -1,0 +1,64 @@
+"""The parts of one process: what every door works with, made in one place and passed on."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from app.catalog.session import make_engine
+from app.collection import Collection
+from app.imaging import DecodeLimits, DecodePool
+from app.ingest import Intake
+from app.matching.kinds import Rule
+from app.settings import Settings
+from app.storage import Pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The database, the index over it, the pictures, and the intake that feeds them."""
+
+    settings: Settings
+    engine: Engine
+    collection: Collection
+    pictures: Pictures
+    intake: Intake
+
+    def close(self) -> None:
+        """End the threads, decoding processes and connections."""
+        self.intake.close()
+        self.intake.decoders.close()
+        self.engine.dispose()
+
+
+def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Parts:
+    """Make the parts of a process on the database that `settings.database_url` names, which is not asked yet.
+
+    Its decoding processes start at once, in the background, unless some are given.
+    """
+    engine = make_engine(settings, settings.database_url)
+    collection = Collection(engine)
+    pictures = Pictures(settings.data_dir / "pictures")
+    intake = Intake(
+        engine=engine,
+        collection=collection,
+        pictures=pictures,
+        decoders=decoders
+        or DecodePool(settings.decode_processes, decode_limits(settings), settings.max_queued_files),
+        rule=Rule(near=settings.near_duplicate_distance, verifier=settings.verifier_distance),
+        max_file_bytes=settings.max_file_bytes,
+    )
+    return Parts(settings, engine, collection, pictures, intake)
+
+
+def decode_limits(settings: Settings) -> DecodeLimits:
+    """Return what decoding one file may cost, as the settings say."""
+    return DecodeLimits(
+        max_file_bytes=settings.max_file_bytes,
+        max_pixels=settings.max_pixels,
+        cpu_seconds=settings.decode_cpu_seconds,
+        wall_seconds=settings.decode_wall_seconds,
+        memory_bytes=settings.decode_memory_bytes,
+        allow_avif=settings.allow_avif,
+        allow_heic=settings.allow_heic,
+        keep_gps=settings.keep_gps,
+    )
