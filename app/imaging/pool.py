@@ -37,6 +37,7 @@ class DecodePool:
         self.max_queued = max_queued
         self._changed = threading.Condition()
         self._reserved = 0
+        self._able = 0
         self._closed = False
         self._idle: deque[DecodeProcess] = deque()
         self._running: set[DecodeProcess] = set()
@@ -83,6 +84,11 @@ class DecodePool:
         """Whether a process is idle, within the time."""
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._idle), timeout_seconds)
+
+    @property
+    def serving(self) -> bool:
+        """Whether some process has started and not ended, be it idle or busy."""
+        return self._able > 0
 
     def close(self) -> None:
         """Kill the processes and refuse further files; those in work get DecoderKilled."""
@@ -146,11 +152,14 @@ class DecodePool:
         with self._changed:
             self._running.add(process)
         ready = process.wait_ready(_START_SECONDS)
+        with self._changed:
+            self._able += ready
         # From here on it belongs to whoever takes it; if it is not ready, or too late, to nobody.
         self._give_back(process, leaving=not ready)
         process.wait()
         with self._changed:
             self._running.discard(process)
+            self._able -= ready
             died_idle = process in self._idle
             if died_idle:
                 self._idle.remove(process)

@@ -53,6 +53,6 @@ def _check(parts: Parts) -> dict[str, str | int]:
     index = parts.collection.current
     if index is None:
         raise Unavailable("the index is being loaded", retry_after_seconds=1)
-    if not parts.intake.decoders.ready(0):
+    if not parts.intake.decoders.serving:
         raise Unavailable("the decoding processes are starting", retry_after_seconds=1)
     return {"status": "ready", "images": len(index), "index_seq": index.last}

@@ -20,7 +20,7 @@ MEMBERS = 16
 CLAIMS = 5
 # So many bits differ from the family's, at most: two members mostly match, and some are just too far apart.
 HASH_NOISE = 0.07
-VERIFIER_NOISE = 0.19
+VERIFIER_NOISE = 0.14
 SHARE_LOW_INFORMATION = 0.06
 SHARE_SAME_PIXELS = 0.12
 # How long workers stay with a family, how many they work on at once, and how often they return to an old one.

@@ -6,7 +6,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.main import application
-from app.parts import make_parts
+from app.parts import Parts, make_parts
 from app.settings import Settings
 from tests.pictures import drawn, encoded
 from tests.web.api import assert_problem, upload
@@ -26,6 +26,17 @@ def test_ready_service_tells_how_much_it_holds(client: TestClient) -> None:
     wait_until_ready(client)
     upload(client, "KD-1", encoded(drawn(1)))
     assert wait_until_ready(client)["images"] == 1
+
+
+def test_busy_decoders_do_not_make_the_service_unready(client: TestClient, parts: Parts) -> None:
+    wait_until_ready(client)
+    taken = [parts.intake.decoders._take() for _ in range(2)]
+    try:
+        assert not parts.intake.decoders.ready(0)
+        assert client.get("/readyz").status_code == 200
+    finally:
+        for process in taken:
+            parts.intake.decoders._give_back(process, leaving=False)
 
 
 def test_health_needs_no_key(client: TestClient) -> None:

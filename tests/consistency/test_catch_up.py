@@ -1,0 +1,45 @@
+"""Moments that a run under load meets too rarely, arranged one step at a time."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, Engine
+
+from app.catalog import session, stamps
+from app.collection import Collection
+from tests.rows import insert_rows
+
+
+def test_catch_up_never_relies_on_a_read_that_began_before_it_was_asked_for(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = Collection(engine)
+    collection.rebuild()
+    has_read, may_end = threading.Event(), threading.Event()
+    changes_after = stamps.changes_after
+
+    def pausing(connection: Connection, last: int, **bounds: int) -> stamps.Changes:
+        changes = changes_after(connection, last, **bounds)
+        if not has_read.is_set():
+            has_read.set()
+            may_end.wait()
+        return changes
+
+    def found_after_catching_up() -> list[int]:
+        with session.autocommit(engine).connect() as connection:
+            _, ids = collection.caught_up(connection).indexes["phash"].contents()
+        return list(ids.tolist())
+
+    monkeypatch.setattr(stamps, "changes_after", pausing)
+    with ThreadPoolExecutor() as threads:
+        earlier = threads.submit(found_after_catching_up)
+        has_read.wait()
+        committed = insert_rows(engine, 1, np.random.default_rng(1)).seqs
+        later = threads.submit(found_after_catching_up)
+        time.sleep(0.1)  # so that it waits for the other one; if it doesn't yet, the test proves less
+        may_end.set()
+        assert later.result() == committed
+        assert earlier.result() in ([], committed)
