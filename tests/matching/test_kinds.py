@@ -1,0 +1,111 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.fingerprints.orientation import TRANSFORMS
+from app.matching.kinds import KINDS, Finding, Picture, Rule, compare
+
+RULE = Rule(near=10, verifier=56)
+WORDS = st.integers(0, 2**64 - 1)
+
+
+def picture(turned: np.ndarray, sha: int = 0, pixels: int = 0, *, low: bool = False) -> Picture:
+    return Picture(sha.to_bytes(32), pixels.to_bytes(32), low, turned)
+
+
+def flipped(word: int, bits: int) -> int:
+    return word ^ ((1 << bits) - 1)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Two fingerprints, near each other in some orientations and far in the others."""
+    other = np.array([[draw(WORDS) for _ in range(8)]] * 8, np.uint64)
+    query = np.zeros((8, 8), np.uint64)
+    for transform in range(8):
+        for column in range(8):
+            bits = draw(st.sampled_from((0, 1, 5, 9, 10, 11, 13, 14, 15, 40)))
+            query[transform, column] = flipped(int(other[0, column]), bits)
+    return query, other
+
+
+def plainly(query: np.ndarray, other: np.ndarray, rule: Rule) -> tuple[str, int] | None:
+    """The rule as it is written: transform and verifier distance of a near duplicate."""
+    best: tuple[int, int] | None = None
+    for transform in range(8):
+        bits = [int(a ^ b).bit_count() for a, b in zip(query[transform], other[0], strict=True)]
+        verifier = sum(bits[4:])
+        if (bits[1] <= rule.near or bits[2] <= rule.near) and verifier <= rule.verifier:
+            best = min(best or (verifier, transform), (verifier, transform))
+    return None if best is None else (TRANSFORMS[best[1]], best[0])
+
+
+@given(pairs())
+def test_near_duplicate_is_what_the_rule_says(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    query, other = pair
+    found = compare(picture(query, 1, 1), picture(other, 2, 2), RULE)
+    expected = plainly(query, other, RULE)
+    assert (None if found is None else (found.transform, found.nearest)) == expected
+    if found is not None:
+        assert found.kind == "near_duplicate"
+
+
+def fingerprints(bits: dict[int, int], transform: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A pair 40 bits apart everywhere but under one transform, where columns differ in the bits given."""
+    other = np.zeros((8, 8), np.uint64)
+    query = np.full((8, 8), flipped(0, 40), np.uint64)
+    for column in range(8):
+        query[transform, column] = flipped(0, bits.get(column, 40))
+    return query, other
+
+
+def kind_of(query: np.ndarray, other: np.ndarray) -> str | None:
+    found = compare(picture(query, 1, 1), picture(other, 2, 2), RULE)
+    return found and found.kind
+
+
+def test_radii_are_inclusive() -> None:
+    verifier = {4: 14, 5: 14, 6: 14, 7: 14}
+    assert kind_of(*fingerprints({1: 10} | verifier)) == "near_duplicate"
+    assert kind_of(*fingerprints({1: 11} | verifier)) is None
+    assert kind_of(*fingerprints({2: 10} | verifier)) == "near_duplicate"
+    assert kind_of(*fingerprints({1: 10} | verifier | {7: 15})) is None
+
+
+def test_neither_a_hash_nor_the_verifier_flags_alone() -> None:
+    assert kind_of(*fingerprints({1: 0, 2: 0})) is None
+    assert kind_of(*fingerprints({0: 0, 3: 0, 4: 0, 5: 0, 6: 0, 7: 0})) is None
+
+
+def test_hash_and_verifier_must_agree_under_the_same_transform() -> None:
+    query, other = fingerprints({1: 0}, transform=2)
+    query[5, 4:] = 0
+    assert kind_of(query, other) is None
+
+
+def test_identity_wins_a_tie() -> None:
+    query, other = np.zeros((8, 8), np.uint64), np.zeros((8, 8), np.uint64)
+    found = compare(picture(query, 1, 1), picture(other, 2, 2), RULE)
+    assert found is not None
+    assert found.transform == "identity"
+
+
+def test_same_bytes_come_before_same_pixels_and_those_before_near() -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    kinds = [
+        compare(picture(zeros, 1, 1), picture(zeros, 1, 1), RULE),
+        compare(picture(zeros, 1, 1), picture(zeros, 2, 1), RULE),
+        compare(picture(zeros, 1, 1), picture(zeros, 2, 2), RULE),
+    ]
+    assert [found and found.kind for found in kinds] == list(KINDS)
+    assert [found and found.rank for found in kinds] == [0, 1, 2]
+
+
+def test_pictures_of_low_information_match_by_their_bytes_only() -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    for low, other_low in ((True, True), (True, False), (False, True)):
+        query, other = picture(zeros, 1, 1, low=low), picture(zeros, 2, 1, low=other_low)
+        assert compare(query, other, RULE) is None
+        same = compare(query, picture(zeros, 1, 1, low=other_low), RULE)
+        assert isinstance(same, Finding)
+        assert same.kind == "same_file"
