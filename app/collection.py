@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine
 
 from app.catalog import session, stamps
 from app.index.live import LiveIndex
 
 # Changes applied per read while catching up; a burst larger than this takes several reads.
 CHANGES_PER_READ = 10_000
+# Where a connection keeps which cluster it leads to.
+IDENTITY = "claimprint_identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,7 @@ class Collection:
         self._engine = engine
         self._current: TableIndex | None = None
         self._rebuilding = threading.Lock()
-        self._new_connection = threading.Event()
         self.asked_generation = 0
-        # A restored or promoted server can't be reached without connecting anew.
-        event.listen(engine, "connect", lambda *_: self._new_connection.set())
 
     @property
     def loaded(self) -> bool:
@@ -131,11 +130,15 @@ class Collection:
 
         Rebuilds first when the database is another one than before. `connection` is in autocommit mode.
         """
-        current = self._current or self._load_first()
-        if self._new_connection.is_set():
-            self._new_connection.clear()
-            if current.identity != session.identity(connection):
-                current = self._replace(current)
+        current = self._current
+        if current is None:  # not "or": an empty index is false
+            current = self._load_first()
+        # A restored or promoted server can't be reached without connecting anew: each connection asks once.
+        identity = connection.info.get(IDENTITY)
+        if identity is None:
+            identity = connection.info[IDENTITY] = session.identity(connection)
+        if current.identity != identity:
+            current = self._replace(current)
         try:
             self.asked_generation = current.catch_up(connection)
         except Outlived:
@@ -151,7 +154,7 @@ class Collection:
             return Difference(0, 0, 0)
         with self._rebuilding:
             new = self._load()
-            with session.autocommit(self._engine).connect() as connection:
+            with session.autocommit(self._engine) as connection:
                 found = difference(old, new, connection)
             self._current = new
         return found
@@ -181,11 +184,19 @@ def difference(old: TableIndex, new: TableIndex, connection: Connection) -> Diff
     last, old_contents = old.contents()
     new.advance_to(connection, last)
     _, new_contents = new.contents()
+    # What changed again since `last` has its newer stamp only: whether `new` has met the older one is chance.
+    unsettled = stamps.changed_after(connection, last)
     missing = extra = differing = 0
-    for name, (new_hashes, new_ids) in new_contents.items():
-        old_hashes, old_ids = old_contents[name]
+    for name in new_contents:
+        old_hashes, old_ids = _without(unsettled, *old_contents[name])
+        new_hashes, new_ids = _without(unsettled, *new_contents[name])
         _, in_old, in_new = np.intersect1d(old_ids, new_ids, assume_unique=True, return_indices=True)
         missing = max(missing, len(new_ids) - len(in_new))
         extra = max(extra, len(old_ids) - len(in_old))
         differing = max(differing, int(np.count_nonzero(old_hashes[in_old] != new_hashes[in_new])))
     return Difference(missing, extra, differing)
+
+
+def _without(unwanted: np.ndarray, hashes: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    wanted = ~np.isin(ids, unwanted)
+    return hashes[wanted], ids[wanted]

@@ -2,13 +2,15 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.catalog import images, session
 from app.catalog.rows import AnyRow
@@ -18,7 +20,7 @@ from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint
 from app.imaging import DecodePool, Fingerprinted
 from app.matching.kinds import Rule
-from app.screening import Answer, answer_images, screen
+from app.screening import Answer, answer_images, screen_rows
 from app.storage import Pictures
 
 log = logging.getLogger(__name__)
@@ -111,30 +113,13 @@ class Intake:
             decoded, rejections = self._decode_all(uploads)
         if not decoded:
             return Outcome([], rejections)
-        try:
-            rows, created = self._insert(claim_id, decoded, client_id, labels, source)
-        except Exception as error:
-            # Where the commit may have gone through unseen, the files stay: the sweep erases them if it did not.
-            if not session.outcome_unknown(error):
-                for item in decoded:
-                    self.pictures.erase(item.image_id)
-            raise
-        for item in decoded:
-            if item.image_id not in created:
-                self.pictures.erase(item.image_id)
-        try:
-            answers = self._answer(rows, created)
-        except Exception as error:
-            log.warning(
-                "images %s are stored, their answer failed", [row.created_seq for row in rows], exc_info=True
-            )
-            translated = session.translated(error)
-            if isinstance(translated, Unavailable):
-                raise translated from error
-            raise Unavailable(
-                "the images are stored but could not be compared yet; send them again"
-            ) from error
-        return Outcome(answers, rejections)
+        created: set[UUID] = set()
+        with ExitStack() as stack:
+            with self._only_stored_files_stay(decoded, created):
+                connection = stack.enter_context(session.autocommit(self.engine))
+                new = [new_image(claim_id, item, client_id, labels, source) for item in decoded]
+                rows = self._insert(connection, new, created)
+            return Outcome(self._answer(connection, rows, created), rejections)
 
     def look_at(self, upload: Upload) -> Fingerprinted:
         """Fingerprint a picture that is not to be stored: nothing of it stays. Raises as `take`."""
@@ -199,42 +184,61 @@ class Intake:
         self.pictures.sync(image_id)
         return digest
 
+    @contextmanager
+    def _only_stored_files_stay(
+        self, decoded: Sequence[_Decoded], created: AbstractSet[UUID]
+    ) -> Iterator[None]:
+        """Erase at the end the files of what is not in `created`: a replay's, and those of a failed INSERT."""
+        unknown = False
+        try:
+            yield
+        except Exception as error:
+            # Where the commit may have gone through unseen, the files stay: the sweep erases them if it did not.
+            unknown = session.outcome_unknown(error)
+            raise
+        finally:
+            for item in decoded:
+                if item.image_id not in created and not unknown:
+                    self.pictures.erase(item.image_id)
+
     def _insert(
-        self,
-        claim_id: str,
-        decoded: Sequence[_Decoded],
-        client_id: int | None,
-        labels: Mapping[str, Any],
-        source: Mapping[str, Any] | None,
-    ) -> tuple[list[AnyRow], set[UUID]]:
-        """Return the live row of every file in its order, and the ids of those that are new."""
+        self, connection: Connection, new: Sequence[images.NewImage], created: set[UUID]
+    ) -> list[AnyRow]:
+        """Return the live row of each image in its order; put the ids of those that are new into `created`."""
         # The same bytes twice in one request are one row, listed twice.
-        distinct = {item.sha256: item for item in reversed(decoded)}
-        wanted = [item for item in decoded if distinct[item.sha256] is item]
+        wanted = list({item.sha256: item for item in reversed(new)}.values())[::-1]
         found: dict[bytes, AnyRow] = {}
-        created: set[UUID] = set()
-        with session.autocommit(self.engine).connect() as connection:
-            for _ in range(INSERT_ATTEMPTS):
-                missing = [item for item in wanted if item.sha256 not in found]
-                new = [new_image(claim_id, item, client_id, labels, source) for item in missing]
-                for row in images.insert_images(connection, new).values():
-                    found[row.sha256] = row
-                    created.add(row.image_id)
-                replayed = [item.sha256 for item in missing if item.sha256 not in found]
-                if replayed:
-                    found |= images.live_by_bytes(connection, claim_id, replayed)
-                if len(found) == len(wanted):
-                    return [found[item.sha256] for item in decoded], created
+        for _ in range(INSERT_ATTEMPTS):
+            missing = [item for item in wanted if item.sha256 not in found]
+            for row in images.insert_images(connection, missing).values():
+                found[row.sha256] = row
+                created.add(row.image_id)
+            replayed = [item.sha256 for item in missing if item.sha256 not in found]
+            if replayed:
+                found |= images.live_by_bytes(connection, missing[0].claim_id, replayed)
+            if len(found) == len(wanted):
+                return [found[item.sha256] for item in new]
         raise Unavailable(
             "the same pictures are being deleted and uploaded at the same moment; send them again"
         )
 
-    def _answer(self, rows: Sequence[AnyRow], created: set[UUID]) -> list[Answer]:
-        waiting = [row.created_seq for row in rows if row.screened_at is None]
-        if waiting:
-            screen(self.engine, self.collection, self.rule, waiting)
-        with self.engine.connect() as connection:
+    def _answer(
+        self, connection: Connection, rows: Sequence[AnyRow], created: AbstractSet[UUID]
+    ) -> list[Answer]:
+        """Screen what is not screened yet, and read the matches. The images are stored whatever happens here."""
+        waiting = {row.id: row for row in rows if row.screened_at is None}
+        try:
+            if waiting:
+                screen_rows(connection, self.collection, self.rule, list(waiting.values()))
             return answer_images(connection, rows, created=created, just_screened=True)
+        except Exception as error:
+            log.warning("stored images %s got no answer", [row.image_id for row in rows], exc_info=True)
+            translated = session.translated(error)
+            if isinstance(translated, Unavailable):
+                raise translated from error
+            raise Unavailable(
+                "the images are stored but could not be compared yet; send them again"
+            ) from error
 
 
 def pixel_columns(fingerprinted: Fingerprinted) -> dict[str, Any]:

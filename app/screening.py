@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
@@ -31,21 +31,20 @@ class Answer:
 
 
 def screen(engine: Engine, collection: Collection, rule: Rule, seqs: Sequence[int]) -> None:
-    """Find and store the matches of the images with these stamps, each against all uploaded before it.
+    """Screen the images with these stamps, wherever they were committed; deleted ones are passed over."""
+    with session.autocommit(engine) as connection:
+        screen_rows(connection, collection, rule, images.to_compare(connection, seqs))
 
-    Idempotent: doing it again stores the same. Images deleted meanwhile are passed over.
+
+def screen_rows(connection: Connection, collection: Collection, rule: Rule, rows: Sequence[AnyRow]) -> None:
+    """Find and store the matches of committed images (columns COMPARED), each against all before it.
+
+    Idempotent: doing it again stores the same. `connection` is in autocommit mode.
     """
-    with session.autocommit(engine).connect() as connection:
-        # After the commit of every image in `seqs` and before the search: this order is the promise.
-        index = collection.caught_up(connection)
-        rows = images.to_compare(connection, seqs)
-        found = [match for row in rows for match in _earlier_matches(connection, index, rule, row)]
-    ids = [row.id for row in rows]
-    with engine.begin() as connection:
-        # Not needed for the promise: what is lost in a crash of the database, the sweep finds again.
-        connection.execute(text("SET LOCAL synchronous_commit = off"))
-        matches.replace_matches(connection, ids, found)
-        images.mark_screened(connection, ids)
+    # After the commit of every row and before the search: this order is the promise.
+    index = collection.caught_up(connection)
+    found = [match for row in rows for match in _earlier_matches(connection, index, rule, row)]
+    matches.store_screening(connection, [row.id for row in rows], found)
 
 
 def _earlier_matches(

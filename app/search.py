@@ -74,7 +74,7 @@ class SimilarPage:
 
 def similar_to_image(engine: Engine, collection: Collection, image_id: UUID, query: Query) -> SimilarPage:
     """Every other stored image within the distance of a stored one. Raises NotFound, InvalidCursor."""
-    with session.autocommit(engine).connect() as connection:
+    with session.autocommit(engine) as connection:
         index = collection.caught_up(connection)
         row = images.live_by_id(connection, image_id)
         if row is None:
@@ -95,7 +95,7 @@ def similar_to_picture(
     engine: Engine, collection: Collection, fingerprint: Fingerprint, status: str, query: Query
 ) -> SimilarPage:
     """Every stored image within the distance of a picture that is not stored. Raises InvalidCursor."""
-    with session.autocommit(engine).connect() as connection:
+    with session.autocommit(engine) as connection:
         index = collection.caught_up(connection)
         return _page(
             connection,

@@ -60,7 +60,7 @@ def insert_rows(engine: Engine, count: int, rng: np.random.Generator) -> Rows:
     turned = clustered(count, rng)
     new = [new_image(item, claim_id=f"KD-{number}") for number, item in enumerate(turned)]
     seqs: dict[UUID, int] = {}
-    with session.autocommit(engine).connect() as connection:
+    with session.autocommit(engine) as connection:
         for start in range(0, count, 100):
             inserted = images.insert_images(connection, new[start : start + 100])
             seqs |= {image_id: row.created_seq for image_id, row in inserted.items()}

@@ -15,7 +15,7 @@ def collection(engine: Engine) -> Collection:
 
 
 def caught_up(engine: Engine, collection: Collection) -> TableIndex:
-    with session.autocommit(engine).connect() as connection:
+    with session.autocommit(engine) as connection:
         return collection.caught_up(connection)
 
 

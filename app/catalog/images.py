@@ -34,6 +34,8 @@ SHOWN = (
     image.c.labels,
     image.c.taken_at,
 )
+# What is read of a row that is about to be screened and answered.
+STORED = (*SHOWN, image.c.pixel_sha256, image.c.turned)
 COMPARED = (
     image.c.id,
     image.c.created_seq,
@@ -51,7 +53,7 @@ KEPT_BY_TOMBSTONE = {"id", "image_id", "created_seq", "change_seq", "deleted_at"
 _INSERT = (
     insert(image)
     .on_conflict_do_nothing(index_elements=["claim_id", "sha256"], index_where=LIVE)
-    .returning(*SHOWN)
+    .returning(*STORED)
 )
 
 
@@ -99,7 +101,7 @@ class Rehashed:
 
 
 def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID, AnyRow]:
-    """Insert rows in their order in one statement; return the inserted ones (columns SHOWN) by image id.
+    """Insert rows in their order in one statement; return the inserted ones (columns STORED) by image id.
 
     A row whose claim has the same bytes already is left out of the result: see `live_by_bytes`.
     """
@@ -108,16 +110,14 @@ def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID
 
 
 def live_by_bytes(connection: Connection, claim_id: str, sha256s: Sequence[bytes]) -> dict[bytes, AnyRow]:
-    """Live images of a claim by the SHA-256 of their bytes (columns SHOWN)."""
-    statement = select(*SHOWN).where(LIVE, image.c.claim_id == claim_id, image.c.sha256.in_(sha256s))
+    """Live images of a claim by the SHA-256 of their bytes (columns STORED)."""
+    statement = select(*STORED).where(LIVE, image.c.claim_id == claim_id, image.c.sha256.in_(sha256s))
     return {row.sha256: row for row in connection.execute(statement)}
 
 
 def live_by_id(connection: Connection, image_id: UUID) -> AnyRow | None:
-    """The live image of that public id (columns SHOWN and `turned`)."""
-    return connection.execute(
-        select(*SHOWN, image.c.turned, image.c.pixel_sha256).where(LIVE, image.c.image_id == image_id)
-    ).one_or_none()
+    """The live image of that public id (columns STORED)."""
+    return connection.execute(select(*STORED).where(LIVE, image.c.image_id == image_id)).one_or_none()
 
 
 def newest_seq(connection: Connection) -> int:
@@ -202,15 +202,6 @@ def unscreened(connection: Connection, *, older_than_seconds: float, limit: int)
         .limit(limit)
     )
     return connection.execute(statement).scalars().all()
-
-
-def mark_screened(connection: Connection, ids: Sequence[int]) -> None:
-    """Note that the matches of these images are stored. Draws no stamp."""
-    connection.execute(
-        update(image)
-        .where(image.c.id == func.any(_bigints(ids)), LIVE)
-        .values(screened_at=func.clock_timestamp())
-    )
 
 
 def clear_screened(connection: Connection) -> int:

@@ -1,35 +1,43 @@
 """The match table: one row per unordered pair of images, read from both sides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-# The bulk form keeps the statement the same for one match and for ten thousand. The join locks both images
-# against deletion and leaves out those deleted meanwhile.
-_STORE = text(
-    "INSERT INTO match (match_id, earlier_id, later_id, kind, rank, nearest, distances, transform, rule_version)"
+# One round trip in one transaction: the images are marked, matches that no longer hold go, those found are
+# stored or updated in place. The bulk form keeps the statement the same for one match and for ten thousand.
+# Both sides are locked against deletion, and those deleted meanwhile left out: the later ones by the UPDATE, the
+# others by KEY SHARE (a row that the statement itself updates can't be locked once more). What a crash of the
+# database loses of it, the sweep finds again: so the disk is not waited for.
+_STORE_SCREENING = text(
+    "SET LOCAL synchronous_commit = off;"
+    " WITH found AS ("
+    "  SELECT * FROM jsonb_to_recordset(:rows) AS n (match_id uuid, earlier_id bigint, later_id bigint,"
+    "   kind text, rank smallint, nearest integer, distances jsonb, transform text, rule_version integer)"
+    " ), later AS ("
+    "  UPDATE image SET screened_at = clock_timestamp()"
+    "  WHERE id = ANY(:later_ids) AND deleted_at IS NULL RETURNING id"
+    " ), forgotten AS ("
+    "  DELETE FROM match m WHERE later_id = ANY(:later_ids) AND NOT EXISTS ("
+    "   SELECT FROM found n WHERE n.earlier_id = m.earlier_id AND n.later_id = m.later_id)"
+    " ), others AS ("
+    "  SELECT id FROM image WHERE id = ANY(:other_ids) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE"
+    " ), earlier AS ("
+    "  SELECT id FROM others UNION ALL SELECT id FROM later"
+    " )"
+    " INSERT INTO match"
+    "  (match_id, earlier_id, later_id, kind, rank, nearest, distances, transform, rule_version)"
     " SELECT n.match_id, n.earlier_id, n.later_id, n.kind, n.rank, n.nearest, n.distances, n.transform,"
     "  n.rule_version"
-    " FROM jsonb_to_recordset(:rows) AS n (match_id uuid, earlier_id bigint, later_id bigint, kind text,"
-    "  rank smallint, nearest integer, distances jsonb, transform text, rule_version integer)"
-    " JOIN (SELECT id FROM image WHERE deleted_at IS NULL AND id = ANY(:ids) ORDER BY id FOR KEY SHARE) e"
-    "  ON e.id = n.earlier_id"
-    " JOIN (SELECT id FROM image WHERE deleted_at IS NULL AND id = ANY(:later_ids) ORDER BY id FOR KEY SHARE) l"
-    "  ON l.id = n.later_id"
+    " FROM found n JOIN earlier e ON e.id = n.earlier_id JOIN later l ON l.id = n.later_id"
     " ORDER BY n.earlier_id, n.later_id"
     " ON CONFLICT (earlier_id, later_id) DO UPDATE SET kind = excluded.kind, rank = excluded.rank,"
     "  nearest = excluded.nearest, distances = excluded.distances, transform = excluded.transform,"
     "  rule_version = excluded.rule_version"
-).bindparams(bindparam("rows", type_=JSONB))
-
-_FORGET = text(
-    "DELETE FROM match WHERE later_id = ANY(:later_ids) AND NOT EXISTS ("
-    " SELECT FROM jsonb_to_recordset(:rows) AS n (earlier_id bigint, later_id bigint)"
-    " WHERE n.earlier_id = match.earlier_id AND n.later_id = match.later_id)"
 ).bindparams(bindparam("rows", type_=JSONB))
 
 _OF_IMAGE = text(
@@ -75,30 +83,21 @@ class MatchPage:
     verdict_rank: int | None
 
 
-def replace_matches(connection: Connection, later_ids: Sequence[int], matches: Sequence[NewMatch]) -> None:
-    """Make `matches` the whole set of those in which the images `later_ids` are the later ones.
+def store_screening(connection: Connection, image_row_ids: Sequence[int], found: Sequence[NewMatch]) -> None:
+    """Make `found` all the matches of these images with earlier ones, and mark the images as screened.
 
-    Rows that stand already are updated in place and keep their public id.
+    Matches that stand already are updated in place and keep their public id. `connection` is in autocommit
+    mode: this is one transaction by itself, and draws no stamp.
     """
-    rows = [
+    rows = [{"match_id": str(uuid4())} | asdict(match) for match in found]
+    connection.execute(
+        _STORE_SCREENING,
         {
-            "match_id": str(uuid4()),
-            "earlier_id": match.earlier_id,
-            "later_id": match.later_id,
-            "kind": match.kind,
-            "rank": match.rank,
-            "nearest": match.nearest,
-            "distances": match.distances,
-            "transform": match.transform,
-            "rule_version": match.rule_version,
-        }
-        for match in matches
-    ]
-    later = list(later_ids)
-    connection.execute(_FORGET, {"later_ids": later, "rows": rows})
-    if rows:
-        earlier = sorted({match.earlier_id for match in matches})
-        connection.execute(_STORE, {"rows": rows, "ids": earlier, "later_ids": later})
+            "rows": rows,
+            "later_ids": sorted(image_row_ids),
+            "other_ids": sorted({match.earlier_id for match in found}.difference(image_row_ids)),
+        },
+    )
 
 
 def forget_images(connection: Connection, ids: Sequence[int]) -> None:

@@ -63,8 +63,9 @@ class Changes:
 
 def load(connection: Connection) -> Loaded:
     """Read all searchable images by binary COPY, in one snapshot. The connection must be in no transaction."""
-    connection = connection.execution_options(isolation_level="REPEATABLE READ")
     with connection.begin():
+        # Not by SQLAlchemy's `isolation_level`: see session.autocommit.
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         meta = connection.execute(
             text(
@@ -107,6 +108,12 @@ def changes_after(connection: Connection, last: int, *, up_to: int, limit: int) 
             for name in HASHES
         },
     )
+
+
+def changed_after(connection: Connection, last: int) -> np.ndarray:
+    """Return the `created_seq` of all images changed after the stamp `last`, int64[k]."""
+    statement = text("SELECT created_seq FROM image WHERE change_seq > :last")
+    return np.array(connection.execute(statement, {"last": last}).scalars().all(), np.int64)
 
 
 class _Sink:

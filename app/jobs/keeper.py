@@ -74,7 +74,7 @@ class Keeper:
             self._stopping.wait(TICK_SECONDS)
 
     def _tick(self) -> None:
-        with session.autocommit(self._engine).connect() as connection:
+        with session.autocommit(self._engine) as connection:
             index = self._collection.caught_up(connection)
         if self._collection.asked_generation > index.generation:
             self._rebuild_index()

@@ -71,7 +71,7 @@ class Access:
         return caller
 
     def _find_caller(self, key: str) -> Caller | None:
-        with session.autocommit(self.parts.engine).connect() as connection:
+        with session.autocommit(self.parts.engine) as connection:
             return keys.find_caller(connection, key)
 
     def _check_length(self, headers: Headers) -> None:

@@ -44,7 +44,7 @@ def metrics(parts: WithParts) -> Response:
 
 def _check(parts: Parts) -> dict[str, str | int]:
     try:
-        with session.autocommit(parts.engine).connect() as connection:
+        with session.autocommit(parts.engine) as connection:
             session.check_durability(connection)
             if schema.current_revision(connection) != schema.newest_revision():
                 raise Unavailable("the database's schema is not the one this version works with")

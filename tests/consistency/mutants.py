@@ -56,7 +56,7 @@ class SearchThenCommit(Intake):
         labels: Mapping[str, Any],
         source: Mapping[str, Any] | None = None,
     ) -> Outcome:
-        with session.autocommit(self.engine).connect() as connection:
+        with session.autocommit(self.engine) as connection:
             # The search itself is left where it is: its answer is that of this moment.
             Collection.caught_up(self.collection, connection)
         return super().take(claim_id, uploads, client_id=client_id, labels=labels, source=source)

@@ -29,7 +29,7 @@ def test_catch_up_never_relies_on_a_read_that_began_before_it_was_asked_for(
         return changes
 
     def found_after_catching_up() -> list[int]:
-        with session.autocommit(engine).connect() as connection:
+        with session.autocommit(engine) as connection:
             _, ids = collection.caught_up(connection).indexes["phash"].contents()
         return list(ids.tolist())
 

@@ -105,7 +105,7 @@ def test_failure_after_the_commit_is_503_and_a_retry_gives_the_whole_answer(
     def fail(*_args: Any) -> None:
         raise RuntimeError("the worker stumbled")
 
-    monkeypatch.setattr("app.ingest.screen", fail)
+    monkeypatch.setattr("app.ingest.screen_rows", fail)
     response = upload(client, "KD-1", encoded(photo(), quality=50))
     assert_problem(response, 503)
     assert response.headers["retry-after"]
@@ -126,7 +126,7 @@ def test_sweep_screens_what_was_committed_but_never_answered(
     from app.jobs.sweep import screen_unanswered
 
     uploaded(client, "KD-0", encoded(photo()))
-    monkeypatch.setattr("app.ingest.screen", lambda *_: 1 / 0)
+    monkeypatch.setattr("app.ingest.screen_rows", lambda *_: 1 / 0)
     upload(client, "KD-1", encoded(photo(), quality=50))
     monkeypatch.undo()
     assert screen_unanswered(engine, parts.collection, parts.intake.rule) == 0

@@ -185,3 +185,11 @@ def test_mirrored_grey_copy_of_a_png_with_transparency_is_found(client: TestClie
     copy = uploaded(client, "KD-2", encoded(ImageOps.mirror(flattened.convert("L"))))
     assert copy["verdict"] == "near_duplicate"
     assert copy["matches"][0]["transform"] == "mirror"
+
+
+def test_copies_within_one_request_are_matches_of_each_other(client: TestClient) -> None:
+    answer = upload(client, "KD-1", encoded(photo()), encoded(photo(), quality=50)).json()
+    first, second = answer["images"]
+    assert [match["image_id"] for match in second["matches"]] == [first["image_id"]]
+    assert [match["image_id"] for match in first["matches"]] == [second["image_id"]]
+    assert second["matches"][0]["relation"] == "same_claim"
