@@ -50,10 +50,15 @@ def serve() -> None:
     """Run the service until it is stopped."""
     import logging
 
-    from app.serving import serve as run
+    from app.decoders import start_decoders
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    run(_settings())
+    settings = _settings()
+    # With one worker they are this process's own, and start while everything else is imported.
+    decoders = start_decoders(settings) if settings.workers == 1 else None
+    from app.serving import serve as run
+
+    run(settings, decoders)
 
 
 @main.command()

@@ -16,8 +16,8 @@ from app.catalog import images, session
 from app.catalog.rows import AnyRow
 from app.collection import Collection
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
+from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint
 from app.imaging import DecodePool, Fingerprinted
 from app.matching.kinds import Rule
 from app.screening import Answer, answer_images, screen_rows

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 from fastapi import FastAPI
 
+from app.imaging import DecodePool
 from app.jobs.keeper import Keeper
 from app.parts import Parts, make_parts
 from app.settings import Settings
@@ -22,9 +23,9 @@ Send a key as `Authorization: Bearer KEY`. Every answer of 400 and up is a probl
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (401, 403, 413, 503)}
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, decoders: DecodePool | None = None) -> FastAPI:
     """Make the application on the database that `settings.database_url` names; it connects when it starts."""
-    return application(make_parts(settings))
+    return application(make_parts(settings, decoders=decoders))
 
 
 def application(parts: Parts) -> FastAPI:

@@ -6,7 +6,8 @@ from sqlalchemy import Engine
 
 from app.catalog.session import make_engine
 from app.collection import Collection
-from app.imaging import DecodeLimits, DecodePool
+from app.decoders import start_decoders
+from app.imaging import DecodePool
 from app.ingest import Intake
 from app.matching.kinds import Rule
 from app.settings import Settings
@@ -42,23 +43,8 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
         engine=engine,
         collection=collection,
         pictures=pictures,
-        decoders=decoders
-        or DecodePool(settings.decode_processes, decode_limits(settings), settings.max_queued_files),
+        decoders=decoders or start_decoders(settings),
         rule=Rule(near=settings.near_duplicate_distance, verifier=settings.verifier_distance),
         max_file_bytes=settings.max_file_bytes,
     )
     return Parts(settings, engine, collection, pictures, intake)
-
-
-def decode_limits(settings: Settings) -> DecodeLimits:
-    """Return what decoding one file may cost, as the settings say."""
-    return DecodeLimits(
-        max_file_bytes=settings.max_file_bytes,
-        max_pixels=settings.max_pixels,
-        cpu_seconds=settings.decode_cpu_seconds,
-        wall_seconds=settings.decode_wall_seconds,
-        memory_bytes=settings.decode_memory_bytes,
-        allow_avif=settings.allow_avif,
-        allow_heic=settings.allow_heic,
-        keep_gps=settings.keep_gps,
-    )

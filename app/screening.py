@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine
 from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
 from app.collection import Collection, TableIndex
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint
-from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare
+from app.fingerprints.value import ROW_WORDS, WHOLE_IMAGE_HASHES
+from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare_many
 
 MATCHES_IN_ANSWER = 100
 # Verdicts beside the kinds of matching.kinds.
@@ -52,23 +52,22 @@ def _earlier_matches(
 ) -> list[matches.NewMatch]:
     query = _picture(row)
     proposed = propose(index, query, rule.near, before=row.created_seq)
-    found = []
-    for other in images.earlier_candidates(connection, row, proposed):
-        finding = compare(query, _picture(other), rule)
-        if finding is not None:
-            found.append(
-                matches.NewMatch(
-                    earlier_id=other.id,
-                    later_id=row.id,
-                    kind=finding.kind,
-                    rank=finding.rank,
-                    nearest=finding.nearest,
-                    distances=finding.distances,
-                    transform=finding.transform,
-                    rule_version=RULE_VERSION,
-                )
-            )
-    return found
+    others = images.earlier_candidates(connection, row, proposed)
+    findings = compare_many(query, [_picture(other) for other in others], rule)
+    return [
+        matches.NewMatch(
+            earlier_id=other.id,
+            later_id=row.id,
+            kind=finding.kind,
+            rank=finding.rank,
+            nearest=finding.nearest,
+            distances=finding.distances,
+            transform=finding.transform,
+            rule_version=RULE_VERSION,
+        )
+        for other, finding in zip(others, findings, strict=True)
+        if finding is not None
+    ]
 
 
 def propose(index: TableIndex, query: Picture, max_distance: int, *, before: int) -> list[int]:
@@ -116,5 +115,5 @@ def _picture(row: AnyRow) -> Picture:
         sha256=bytes(row.sha256),
         pixel_sha256=bytes(row.pixel_sha256),
         low_information=row.status == "low_information",
-        turned=Fingerprint.from_bytes(bytes(row.turned)).turned,
+        turned=np.frombuffer(row.turned, ">u8").reshape(-1, ROW_WORDS).astype(np.uint64),
     )

@@ -14,7 +14,7 @@ from app.collection import Collection
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound
 from app.fingerprints.orientation import TRANSFORMS
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
 from app.index.live import LiveIndex
 
 HASH_BITS = 64

@@ -18,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 from app.catalog import keys, schema, session, workers
 from app.embedded import EmbeddedServer
 from app.errors import ClaimprintError, StartupError
+from app.imaging import DecodePool
 from app.main import create_app
 from app.settings import Settings, settings_from_environment
 from app.web.metrics import SHARED_FOLDER
@@ -29,8 +30,11 @@ PR_SET_PDEATHSIG = 1
 EXAMPLE_NAME = "example.jpg"
 
 
-def serve(settings: Settings) -> None:
-    """Run the service until it is told to stop. Must be called on the main thread. Raises StartupError."""
+def serve(settings: Settings, decoders: DecodePool | None = None) -> None:
+    """Run the service until it is told to stop. Must be called on the main thread. Raises StartupError.
+
+    `decoders` are those of the one worker, where they were started already.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal once more when it has shut down: unwind then, and end with status 0.
         signal.signal(number, _leave)
@@ -46,7 +50,7 @@ def serve(settings: Settings) -> None:
         _prepare(settings, first_key=database is not None)
         log.info("ready to listen on http://%s:%s", settings.host, settings.port)
         if settings.workers == 1:
-            _Single(_config(create_app(settings)), database).run([listening])
+            _Single(_config(create_app(settings, decoders)), database).run([listening])
         else:
             os.environ["DATABASE_URL"] = url
             os.environ["DATA_DIR"] = str(settings.data_dir.absolute())

@@ -19,8 +19,9 @@ from PIL import Image
 from sqlalchemy import Engine, text
 
 from app.catalog import images
+from app.fingerprints.value import WHOLE_IMAGE_HASHES
 from app.fingerprints.version import FINGERPRINT_VERSION
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES, fingerprint
+from app.fingerprints.whole import fingerprint
 from benchmarks.pictures import drawn_pixels
 
 SIDE = 64

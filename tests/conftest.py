@@ -11,10 +11,11 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from starlette.testclient import TestClient
 
 from app.catalog import keys, schema, session
+from app.decoders import decode_limits
 from app.embedded import EmbeddedServer
 from app.imaging.pool import DecodePool
 from app.main import application
-from app.parts import Parts, decode_limits, make_parts
+from app.parts import Parts, make_parts
 from app.settings import Settings
 
 DATA = Path(os.environ.get("CLAIMPRINT_DATA", Path(__file__).parents[2] / "shared" / "data"))

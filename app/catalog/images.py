@@ -44,6 +44,8 @@ COMPARED = (
     image.c.status,
     image.c.turned,
 )
+# The first of the eight rows of `turned`, the picture as it stands: all that is compared with.
+OWN_ROW = func.substring(image.c.turned, 1, 64)
 LIVE = image.c.deleted_at.is_(None)
 # What a tombstone keeps (data-model.md); every other column is emptied with the deletion.
 KEPT_BY_TOMBSTONE = {"id", "image_id", "created_seq", "change_seq", "deleted_at"}
@@ -181,7 +183,7 @@ def earlier_candidates(connection: Connection, row: AnyRow, seqs: Sequence[int])
         parts.append(select(image.c.id).where(LIVE, image.c.created_seq == func.any(_bigints(seqs))))
     ids = union(*parts).subquery()
     statement = (
-        select(*COMPARED)
+        select(*COMPARED[:-1], OWN_ROW.label("turned"))
         .join(ids, ids.c.id == image.c.id)
         .where(image.c.created_seq < row.created_seq)
         .order_by(image.c.created_seq)

@@ -4,8 +4,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-FINGERPRINTED = "fingerprinted"
-LOW_INFORMATION = "low_information"
+from app.fingerprints.value import FINGERPRINTED, LOW_INFORMATION
 
 # Measured as below on pictures drawn at 512 x 384 and saved as JPEG q75: flat 0; noise of standard deviation 8
 # 0.4, of 16 0.9; gradients and vignettes of up to 64 grey levels 0.4. The lowest of 2,800 real photos (1,475

@@ -138,8 +138,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes stdin
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(_NICENESS)
     decoder = Decoder(DecodeLimits(**json.loads(sys.argv[1])))
+    os.nice(_NICENESS)  # from here on: starting up should not wait
     protocol.write_all(answers, protocol.framed(protocol.ACCEPTED))
     frames = protocol.Frames()
     while data := os.read(sys.stdin.fileno(), 1 << 16):

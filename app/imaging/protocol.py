@@ -23,7 +23,7 @@ from app.errors import (
     StorageFull,
     UnsupportedFormat,
 )
-from app.fingerprints.whole import Fingerprint
+from app.fingerprints.value import Fingerprint
 from app.imaging.normalise import Normalised
 
 ACCEPTED = b""

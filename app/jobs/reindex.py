@@ -7,12 +7,13 @@ from uuid import UUID
 
 from app.catalog import images, jobs, workers
 from app.catalog.rows import AnyRow
+from app.decoders import decode_limits
 from app.errors import UnusablePicture
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES
+from app.fingerprints.value import WHOLE_IMAGE_HASHES
 from app.imaging.pool import DecodePool
 from app.ingest import pixel_columns
 from app.jobs.sweep import screen_unanswered
-from app.parts import Parts, decode_limits
+from app.parts import Parts
 
 REINDEX = "reindex"
 POLL_SECONDS = 0.1

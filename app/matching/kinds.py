@@ -1,11 +1,12 @@
 """What one picture is to another: the kinds of match, best first, and the rule that tells them apart."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.fingerprints.orientation import TRANSFORMS
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES
+from app.fingerprints.value import WHOLE_IMAGE_HASHES
 
 # Best first; the position is the rank that is stored and ordered by.
 KINDS = ("same_file", "same_pixels", "near_duplicate")
@@ -18,6 +19,7 @@ PROPOSING_HASHES = ("phash", "dhash")
 
 _PROPOSING = [WHOLE_IMAGE_HASHES.index(name) for name in PROPOSING_HASHES]
 _HASHES = len(WHOLE_IMAGE_HASHES)
+_VERIFIER_BITS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Picture:
     """What is compared of one picture.
 
     `turned` is uint64[8, 8]: a row per transform, four hashes then the four words of the verifier
-    (`fingerprints.whole`). `low_information` pictures are the same by their bytes only.
+    (`fingerprints.value`); of a picture that is only compared with, the first row is enough: uint64[1, 8].
+    `low_information` pictures are the same by their bytes only.
     """
 
     sha256: bytes
@@ -65,32 +68,46 @@ class Finding:
 
 
 def compare(query: Picture, other: Picture, rule: Rule) -> Finding | None:
-    """Tell what `other` is to `query`, or None where they do not match.
+    """Tell what `other` is to `query`, or None where they do not match: `compare_many` of one."""
+    return compare_many(query, [other], rule)[0]
+
+
+def compare_many(query: Picture, others: Sequence[Picture], rule: Rule) -> list[Finding | None]:
+    """Tell what each of `others` is to `query`; None for those that do not match.
 
     The distance under a transform is that between the hash of the query turned by it and the other's hash as
     it stands. On a tie the identity wins, then the order of TRANSFORMS.
     """
-    bits = np.bitwise_count(query.turned ^ other.turned[0])
-    distances = np.concatenate(
-        [bits[:, :_HASHES], bits[:, _HASHES:].sum(axis=1, keepdims=True)], axis=1, dtype=int
-    )
-    if query.sha256 == other.sha256:
-        return _finding("same_file", 0, distances)
-    if query.low_information or other.low_information:
-        return None
-    if query.pixel_sha256 == other.pixel_sha256:
-        return _finding("same_pixels", 0, distances)
-    proposed = (distances[:, _PROPOSING] <= rule.near).any(axis=1)
-    allowed = proposed & (distances[:, -1] <= rule.verifier)
-    if not allowed.any():
-        return None
-    return _finding("near_duplicate", int(np.where(allowed, distances[:, -1], 257).argmin()), distances)
+    if not others:
+        return []
+    own = np.stack([other.turned[0] for other in others])
+    bits = np.bitwise_count(query.turned[None] ^ own[:, None, :])
+    verifier = bits[:, :, _HASHES:].sum(axis=2, dtype=int)
+    allowed = (bits[:, :, _PROPOSING] <= rule.near).any(axis=2) & (verifier <= rule.verifier)
+    # argmin takes the first of equals: the identity, then the order of the transforms.
+    best = np.where(allowed, verifier, _VERIFIER_BITS + 1).argmin(axis=1)
+    found: list[Finding | None] = []
+    for place, other in enumerate(others):
+        kind, transform = None, 0
+        if query.sha256 == other.sha256:
+            kind = "same_file"
+        elif query.low_information or other.low_information:
+            pass
+        elif query.pixel_sha256 == other.pixel_sha256:
+            kind = "same_pixels"
+        elif allowed[place].any():
+            kind, transform = "near_duplicate", int(best[place])
+        if kind is None:
+            found.append(None)
+        else:
+            distances = [*bits[place, transform, :_HASHES], verifier[place, transform]]
+            found.append(_finding(kind, transform, distances))
+    return found
 
 
-def _finding(kind: str, transform: int, distances: np.ndarray) -> Finding:
-    names = (*WHOLE_IMAGE_HASHES, "verifier")
+def _finding(kind: str, transform: int, distances: Sequence[int]) -> Finding:
     return Finding(
         kind=kind,
         transform=TRANSFORMS[transform],
-        distances=dict(zip(names, distances[transform].tolist(), strict=True)),
+        distances=dict(zip((*WHOLE_IMAGE_HASHES, "verifier"), map(int, distances), strict=True)),
     )

@@ -43,6 +43,12 @@ def metrics(parts: WithParts) -> Response:
 
 
 def _check(parts: Parts) -> dict[str, str | int]:
+    # What asks nobody comes first: the answer "not yet" is cheap then.
+    if not parts.intake.decoders.serving:
+        raise Unavailable("the decoding processes are starting", retry_after_seconds=1)
+    index = parts.collection.current
+    if index is None:
+        raise Unavailable("the index is being loaded", retry_after_seconds=1)
     try:
         with session.autocommit(parts.engine) as connection:
             session.check_durability(connection)
@@ -50,9 +56,4 @@ def _check(parts: Parts) -> dict[str, str | int]:
                 raise Unavailable("the database's schema is not the one this version works with")
     except SQLAlchemyError as error:
         raise session.translated(error) from error
-    index = parts.collection.current
-    if index is None:
-        raise Unavailable("the index is being loaded", retry_after_seconds=1)
-    if not parts.intake.decoders.serving:
-        raise Unavailable("the decoding processes are starting", retry_after_seconds=1)
     return {"status": "ready", "images": len(index), "index_seq": index.last}

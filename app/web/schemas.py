@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from app.catalog.matches import MatchPage
 from app.catalog.rows import AnyRow
 from app.fingerprints.orientation import TRANSFORMS, inverse
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES
+from app.fingerprints.value import WHOLE_IMAGE_HASHES
 from app.ingest import Outcome
 from app.matching.kinds import COPIES, KINDS
 from app.screening import NO_VERDICT, PENDING, Answer

@@ -8,7 +8,7 @@ from fastapi import Query as Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import UnusablePicture
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES
+from app.fingerprints.value import WHOLE_IMAGE_HASHES
 from app.search import HASH_BITS, MAX_LIMIT, ORIENTATIONS, Query, similar_to_image, similar_to_picture
 from app.web.access import QualityControl
 from app.web.form import read_form

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
 from app.matching.kinds import PROPOSING_HASHES, Picture, Rule, compare
 from tests.consistency.history import Drawn
 

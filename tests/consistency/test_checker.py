@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.fingerprints.information import FINGERPRINTED
-from app.fingerprints.whole import Fingerprint
+from app.fingerprints.value import FINGERPRINTED, Fingerprint
 from app.matching.kinds import Rule
 from tests.consistency.checker import check
 from tests.consistency.history import (

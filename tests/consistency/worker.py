@@ -25,7 +25,7 @@ from app import removal
 from app.catalog import session
 from app.collection import Collection
 from app.errors import NotFound, Unavailable
-from app.fingerprints.information import LOW_INFORMATION
+from app.fingerprints.value import LOW_INFORMATION
 from app.fingerprints.version import library_versions
 from app.imaging import DecodePool, Fingerprinted
 from app.ingest import Outcome, Upload

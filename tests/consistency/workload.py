@@ -11,9 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.information import FINGERPRINTED, LOW_INFORMATION
 from app.fingerprints.orientation import TRANSFORMS, turned_stack
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.value import FINGERPRINTED, LOW_INFORMATION, WHOLE_IMAGE_HASHES, Fingerprint
 
 # At most MEMBERS * CLAIMS live images in a family: fewer than the matches that one answer lists.
 MEMBERS = 16

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.fingerprints.information import FINGERPRINTED, LOW_INFORMATION
+from app.fingerprints.value import FINGERPRINTED, LOW_INFORMATION
 from app.fingerprints.whole import fingerprint
 
 ROWS, COLUMNS = np.mgrid[:384, :512]

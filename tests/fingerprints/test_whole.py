@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from app.fingerprints.orientation import TRANSFORMS, turn
-from app.fingerprints.whole import WHOLE_IMAGE_HASHES, Fingerprint, fingerprint
+from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.whole import fingerprint
 
 SIZES = st.tuples(st.integers(1, 512), st.integers(1, 512))
 # hashes of photos in scikit-image 0.26's wheel, shrunk with Pillow 13; a library that moves a bit fails here
