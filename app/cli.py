@@ -53,6 +53,7 @@ def serve() -> None:
     from app.decoders import start_decoders
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     settings = _settings()
     # With one worker they are this process's own, and start while everything else is imported.
     decoders = start_decoders(settings) if settings.workers == 1 else None

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import secrets
+import shlex
 import signal
 import socket
 import tempfile
@@ -184,6 +185,7 @@ def _greet(settings: Settings, key: str | None) -> None:
         return
     example = settings.data_dir / EXAMPLE_NAME
     _draw_example(example)
+    file = shlex.quote(f"files=@{example.absolute()}")
     print(  # noqa: T201
         f"""
 First start. This admin key is shown once:
@@ -192,7 +194,7 @@ First start. This admin key is shown once:
 
 Try it with a drawn picture, and again with another claim in place of CLAIM-1:
 
-    curl -H 'Authorization: Bearer {key}' -F files=@{example} {address}/claims/CLAIM-1/images
+    curl -H 'Authorization: Bearer {key}' -F {file} {address}/claims/CLAIM-1/images
 """,
         flush=True,
     )
