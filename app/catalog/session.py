@@ -60,6 +60,8 @@ def _refuse_ended(connection: Any, _record: object, _proxy: object) -> None:
 
     One system call, where asking the server costs a round trip at every checkout.
     """
+    if connection.closed:
+        raise DisconnectionError
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     if waiting.poll(0):
