@@ -1,9 +1,10 @@
 """Claimprint: finds claim pictures that were used before.
 
-main, cli      the two doors: `create_app(settings)` and the command line
+cli, serving   the command line; what `claimprint serve` runs. main: the ASGI application; parts: what it is made of
 web            HTTP only: one file per resource, access, problem+json
-jobs           long work with a row in the job table: reindex, rehash, the sweep
-ingest, search bytes + claim -> stored image, matches, verdict; similar images by id or by picture
+jobs, sources  long work with a row in the job table, the keeper, the sweep; files and folders in bulk
+ingest, search bytes + claim -> stored image; similar images by id or by picture. removal: deleting them
+screening      stored images -> matches and verdicts
 collection     the in-memory Hamming indexes of the image table, and how they catch up with it
 catalog        the tables and all SQL; storage: picture bytes; imaging: safe decoding; embedded: PostgreSQL
 matching       pure: distances -> kinds and verdicts

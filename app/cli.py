@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.errors import ClaimprintError, Unavailable
+from app.errors import ClaimprintError, StartupError, Unavailable
 from app.settings import Settings, settings_from_environment
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def serve() -> None:
 @main.command()
 def migrate() -> None:
     """Bring the database to the newest migration (serve does so too)."""
-    with _engine(_settings()):
+    with _engine(_settings(), make=True):
         click.echo("the database is at the newest migration")
 
 
@@ -81,7 +81,7 @@ def create_key(client: str, role: str) -> None:
     """Make a key and print it, alone, on the last line of stdout. It is not stored and not shown again."""
     from app.catalog import events, keys
 
-    with _engine(_settings()) as engine, engine.begin() as connection:
+    with _engine(_settings(), make=True) as engine, engine.begin() as connection:
         key = keys.create_key(connection, client_name=client, role=role)
         prefix = key[: keys.PREFIX_CHARACTERS]
         events.log_event(
@@ -162,7 +162,7 @@ def ingest(paths: tuple[Path, ...], claim_from: str, claims: Path | None, as_jso
     """Take in pictures from files and folders, with the same answers as an upload.
 
     A bad file is reported and passed over. Running it again goes on where it stopped: what is stored already is
-    not decoded again. Exit code 0: all taken; 1: some rejected; 3: broke off, run it again.
+    not decoded again. Exit code 0: all taken; 1: some rejected; 3: broke off, also by Ctrl-C: run it again.
     """
     from app.parts import make_parts
     from app.sources.bulk import take_files
@@ -173,7 +173,8 @@ def ingest(paths: tuple[Path, ...], claim_from: str, claims: Path | None, as_jso
     settings = _settings()
     counts = dict.fromkeys(("new", "already stored", "rejected", "used in another claim"), 0)
     started = time.monotonic()
-    with _database(settings) as url:
+    broken_off = False
+    with _database(settings, make=True) as url:
         parts = make_parts(settings.model_copy(update={"database_url": url}))
         try:
             _tie(parts.engine, settings)
@@ -184,11 +185,16 @@ def ingest(paths: tuple[Path, ...], claim_from: str, claims: Path | None, as_jso
                 for item in progress:
                     _count(item, counts)
                     _show(item, as_json=as_json)
+        except KeyboardInterrupt:
+            broken_off = True
         finally:
             parts.close()
     seconds = time.monotonic() - started
     summary = ", ".join(f"{number} {name}" for name, number in counts.items())
     click.echo(f"{len(files)} files in {seconds:.1f} s: {summary}", err=True)
+    if broken_off:
+        click.echo("stopped; run it again to go on", err=True)
+        sys.exit(UNAVAILABLE)
     sys.exit(SOME_REJECTED if counts["rejected"] else 0)
 
 
@@ -231,24 +237,36 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    """URL of the database: the one named, the embedded one that runs, or one started for this command."""
+def _database(settings: Settings, *, make: bool = False) -> Iterator[str]:
+    """URL of the database: the one named, the embedded one that runs, or one started for this command.
+
+    With `make` a new one is made where there is none; otherwise that is an error, for it is most likely the
+    wrong folder.
+    """
     from app.embedded import EmbeddedServer, join
 
     url = settings.database_url or join(settings.data_dir)
     if url:
         yield url
         return
+    new = not (settings.data_dir / "postgres").exists()
+    if new and make:
+        click.echo(f"making a new database in {settings.data_dir.absolute()}", err=True)
+    elif new:
+        raise StartupError(
+            f"there is no database in {settings.data_dir.absolute()}; set DATA_DIR or DATABASE_URL as for the"
+            " service, or run `claimprint serve` first"
+        )
     with EmbeddedServer.start(settings.data_dir) as server:
         yield server.url
 
 
 @contextmanager
-def _engine(settings: Settings) -> "Iterator[Engine]":
+def _engine(settings: Settings, *, make: bool = False) -> "Iterator[Engine]":
     """Engine on the database, migrated."""
     from app.catalog import schema, session
 
-    with _database(settings) as url:
+    with _database(settings, make=make) as url:
         engine = session.make_engine(settings, url)
         try:
             schema.migrate(engine)

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -83,8 +83,8 @@ class Intake:
         self.decoders = decoders
         self.rule = rule
         self.max_file_bytes = max_file_bytes
-        self._files = ThreadPoolExecutor(16, "intake-file")
-        self._disk = ThreadPoolExecutor(16, "intake-disk")
+        self._files = ThreadPoolExecutor(64, "intake-file")
+        self._disk = ThreadPoolExecutor(64, "intake-disk")
 
     def close(self) -> None:
         """End the threads; files being taken are finished first."""
@@ -133,24 +133,33 @@ class Intake:
             self.pictures.erase(image_id)
 
     def _decode_all(self, uploads: Sequence[Upload]) -> tuple[list[_Decoded], list[Rejection]]:
-        decoded: list[_Decoded] = []
+        """Decode the files of one request, no more of them at once than there are decoding processes.
+
+        So the queue in front of those holds a few files of every request that waits, and not all of one.
+        """
+        results: dict[int, _Decoded | Exception] = {}
+        positions = iter(range(len(uploads)))
+
+        def decode_some() -> None:
+            for position in positions:
+                try:
+                    results[position] = self._decode(position, uploads[position])
+                except Exception as error:  # noqa: BLE001 - told apart below, once all files are done
+                    results[position] = error
+
+        others = [self._files.submit(decode_some) for _ in uploads[1 : self.decoders.processes]]
+        decode_some()
+        for other in others:
+            other.result()
+        decoded = [item for _, item in sorted(results.items()) if isinstance(item, _Decoded)]
         rejections: list[Rejection] = []
-        failures: list[BaseException] = []
-        if len(uploads) == 1:
-            calls: list[Callable[[], _Decoded]] = [lambda: self._decode(0, uploads[0])]
-        else:
-            calls = [self._files.submit(self._decode, *item).result for item in enumerate(uploads)]
-        for position, call in enumerate(calls):
-            try:
-                decoded.append(call())
-            except UnusablePicture as error:
+        for position, error in sorted(results.items()):
+            if isinstance(error, UnusablePicture):
                 rejections.append(Rejection(position, uploads[position].file_name, error))
-            except Exception as error:  # noqa: BLE001 - raised below, once the other files are done and erased
-                failures.append(error)
-        if failures:
-            for item in decoded:
-                self.pictures.erase(item.image_id)
-            raise failures[0]
+            elif isinstance(error, Exception):
+                for item in decoded:
+                    self.pictures.erase(item.image_id)
+                raise error
         return decoded, rejections
 
     def _decode(self, position: int, upload: Upload) -> _Decoded:

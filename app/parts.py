@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from app.catalog.session import make_engine
+from app.catalog.watchdog import Watchdog
 from app.collection import Collection
 from app.decoders import start_decoders
 from app.imaging import DecodePool
@@ -23,9 +24,11 @@ class Parts:
     collection: Collection
     pictures: Pictures
     intake: Intake
+    watchdog: Watchdog
 
     def close(self) -> None:
         """End the threads, decoding processes and connections."""
+        self.watchdog.stop()
         self.intake.close()
         self.intake.decoders.close()
         self.engine.dispose()
@@ -38,7 +41,7 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
     """
     engine = make_engine(settings, settings.database_url)
     collection = Collection(engine)
-    pictures = Pictures(settings.data_dir / "pictures")
+    pictures = Pictures(settings.data_dir / "pictures", min_free_bytes=settings.min_free_bytes)
     intake = Intake(
         engine=engine,
         collection=collection,
@@ -47,4 +50,4 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
         rule=Rule(near=settings.near_duplicate_distance, verifier=settings.verifier_distance),
         max_file_bytes=settings.max_file_bytes,
     )
-    return Parts(settings, engine, collection, pictures, intake)
+    return Parts(settings, engine, collection, pictures, intake, Watchdog(engine))

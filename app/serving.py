@@ -1,8 +1,10 @@
 """`claimprint serve`: the database, the migrations, then one or more worker processes under uvicorn."""
 
 import ctypes
+import importlib.util
 import logging
 import os
+import resource
 import secrets
 import shlex
 import signal
@@ -16,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
-from app.catalog import keys, schema, session, workers
+from app.catalog import events, keys, schema, session, workers
 from app.embedded import EmbeddedServer
 from app.errors import ClaimprintError, StartupError
 from app.imaging import DecodePool
@@ -39,6 +41,11 @@ def serve(settings: Settings, decoders: DecodePool | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal once more when it has shut down: unwind then, and end with status 0.
         signal.signal(number, _leave)
+    raise_open_files()
+    if settings.allow_heic and importlib.util.find_spec("pillow_heif") is None:
+        raise StartupError(
+            "ALLOW_HEIC needs pillow-heif: pip install 'pillow-heif>=1.1' into this environment"
+        )
     with ExitStack() as undo:
         # Before the database: a port in use is the commonest reason not to start.
         listening = undo.enter_context(_listen(settings))
@@ -62,6 +69,12 @@ def serve(settings: Settings, decoders: DecodePool | None = None) -> None:
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
+
+
+def raise_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: idle connections alone could use up the usual 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def worker_app() -> FastAPI:
@@ -150,6 +163,9 @@ def _prepare(settings: Settings, *, first_key: bool) -> None:
             has_key = keys.any_admin(connection)
             if not has_key and first_key:
                 key = keys.create_key(connection, client_name="first", role="admin")
+                events.log_event(
+                    connection, actor="serve", action="key.create", subject=key[: keys.PREFIX_CHARACTERS]
+                )
         if not has_key:
             _greet(settings, key if first_key else None)
     except Exception as error:
@@ -188,7 +204,7 @@ def _greet(settings: Settings, key: str | None) -> None:
     file = shlex.quote(f"files=@{example.absolute()}")
     print(  # noqa: T201
         f"""
-First start. This admin key is shown once:
+There was no admin key. This one is shown once:
 
     {key}
 

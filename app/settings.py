@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     )
     keep_gps: bool = Field(default=False, description="Keep the GPS position found in EXIF.")
 
+    min_free_bytes: int = Field(
+        default=64 * MIB, ge=0, description="Free bytes that uploads leave on the disk of `data_dir`."
+    )
+
     near_duplicate_distance: int = Field(
         default=10, ge=0, le=64, description="Bits within which phash or dhash proposes a near duplicate."
     )
@@ -73,8 +77,15 @@ class Settings(BaseSettings):
         """In SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3; this project carries psycopg2."""
         for scheme in ("postgres://", "postgresql://"):
             if url.startswith(scheme):
-                return "postgresql+psycopg2://" + url.removeprefix(scheme)
+                url = "postgresql+psycopg2://" + url.removeprefix(scheme)
+        if url and not url.startswith("postgresql+psycopg2://"):
+            raise ValueError("must begin with postgresql://")
         return url
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _empty_means_unset(cls, folder: object) -> object:
+        return folder or Path("data")
 
 
 @lru_cache(maxsize=1)

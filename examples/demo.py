@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 30
 def main() -> None:
     """Upload photos as one claim each, then their edits as other claims, and print who was found."""
     with service() as (address, key):
-        print(f"{'picture':38} {'verdict':16} {'found in':14} {'turned by':11} bits of 256 apart")
+        print(f"{'picture':38} {'verdict':16} {'found in':14} {'turn it by':11} bits of 256 apart")
         for name in PHOTOS:
             photo = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
             show(f"{name}", upload(address, key, f"CLAIM-{name}", encoded(photo, quality=92)))

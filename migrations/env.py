@@ -12,7 +12,9 @@ def run() -> None:
     if connection is None:
         url = settings_from_environment().database_url
         if not url:
-            raise SystemExit("alembic needs DATABASE_URL; `claimprint migrate` also knows the embedded server")
+            raise SystemExit(
+                "alembic needs DATABASE_URL; `claimprint migrate` also knows the embedded server"
+            )
         with create_engine(url).connect() as connection:
             _migrate(connection)
     else:

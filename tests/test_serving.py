@@ -67,7 +67,7 @@ def test_second_start_keeps_the_data_and_prints_no_key(start: Start) -> None:
     assert service.stop() == 0
     service.log.unlink()
     service = start()
-    assert "First start" not in service.log.read_text()
+    assert "no admin key" not in service.log.read_text()
     _, answer = service.upload("KD-2", encoded(drawn(1)))
     assert answer["images"][0]["verdict"] == "same_file"
 

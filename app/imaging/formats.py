@@ -53,7 +53,7 @@ def checked_format(data: bytes, limits: DecodeLimits) -> str:
     if name == "HEIF" and not limits.allow_heic:
         raise UnsupportedFormat("HEIC pictures are switched off here (setting ALLOW_HEIC).")
     if name == "JPEG":
-        _check_jpeg_scans(data, limits.max_jpeg_scans)
+        check_jpeg_scans(data, limits.max_jpeg_scans)
     elif name == "PNG":
         _check_png(data, limits.max_png_chunks)
     return name
@@ -73,7 +73,8 @@ def _format(data: bytes) -> str:
     raise UnsupportedFormat(f"The file is not a picture of a known format ({', '.join(ALWAYS_TAKEN)}).")
 
 
-def _check_jpeg_scans(data: bytes, limit: int) -> None:
+def check_jpeg_scans(data: bytes, limit: int) -> None:
+    """Raise BrokenPicture for a JPEG of more than `limit` scans: each costs as much as a picture."""
     # Every scan has this marker, so few of them settle it. Many may also lie in metadata, or in a video behind
     # the picture: then the segments are walked, which is slower.
     if _occurrences(data, _SCAN_MARKER) > limit and _scans(data, limit) > limit:

@@ -14,6 +14,8 @@ class DecodeLimits:
     """Width times height, as the header claims them."""
     max_jpeg_scans: int = 100
     """A camera writes 1, a progressive encoder about 10; 10 000 extra scans cost 51 s of CPU."""
+    max_scanned_pixels: int = 600_000_000
+    """Pixels times scans of a progressive JPEG: 50 megapixels in 12 scans, or 2 in a hundred."""
     max_png_chunks: int = 1000
     """A million text chunks cost 3.3 s and 209 MB. Image data in pieces of 1 KiB or more is not counted."""
     cpu_seconds: int = 10

@@ -11,7 +11,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from app.errors import BrokenPicture, PictureTooLarge
 from app.imaging.exif import CameraFacts, camera_facts, orientation
-from app.imaging.formats import checked_format
+from app.imaging.formats import check_jpeg_scans, checked_format
 from app.imaging.limits import DecodeLimits
 
 LONG_SIDE = 512
@@ -68,7 +68,7 @@ def normalise(data: bytes, limits: DecodeLimits) -> Normalised:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             return _normalise(data, name, limits)
-        except (PictureTooLarge, MemoryError):
+        except (PictureTooLarge, BrokenPicture, MemoryError):
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise _too_many_pixels(limits) from None
@@ -84,6 +84,8 @@ def _normalise(data: bytes, name: str, limits: DecodeLimits) -> Normalised:
     if width * height > limits.max_pixels:
         raise _too_many_pixels(limits)
     if name == "JPEG":
+        # A scan goes over all pixels, whatever size is asked for.
+        check_jpeg_scans(data, min(limits.max_jpeg_scans, limits.max_scanned_pixels // (width * height)))
         image.draft(image.mode, (LONG_SIDE, LONG_SIDE))
     image.load()
     facts = camera_facts(image, keep_gps=limits.keep_gps)

@@ -14,7 +14,7 @@ from app.imaging.process import DecodeProcess, NotAcceptedError
 from app.imaging.protocol import Fingerprinted
 
 # Longest wait for a free process: only when none starts, or when callers come without a reservation.
-_QUEUE_SECONDS = 60.0
+_QUEUE_SECONDS = 30.0
 _START_SECONDS = 30.0
 _SHORTEST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -35,6 +35,7 @@ class DecodePool:
             raise StartupError("ALLOW_HEIC is on, but its decoder is missing: install claimprint[heic].")
         self.limits = limits
         self.max_queued = max_queued
+        self.processes = processes
         self._changed = threading.Condition()
         self._reserved = 0
         self._able = 0

@@ -38,7 +38,7 @@ def claim_rule(name: str, table: Path | None) -> Callable[[Path], str]:
     relative to the table's folder. Raises InvalidValue for a table that can't be read.
     """
     if name == "parent":
-        return lambda path: path.resolve().parent.name
+        return lambda path: _real(path).parent.name
     if name == "name":
         return lambda path: path.name.replace(".", "_").partition("_")[0]
     if table is None:
@@ -46,12 +46,20 @@ def claim_rule(name: str, table: Path | None) -> Callable[[Path], str]:
     claims = _read_table(table)
 
     def from_table(path: Path) -> str:
-        claim_id = claims.get(path.resolve())
+        claim_id = claims.get(_real(path))
         if claim_id is None:
             raise InvalidValue(f"{table.name} has no line for this file", field="claim_id")
         return claim_id
 
     return from_table
+
+
+def _real(path: Path) -> Path:
+    """Return the path behind all symbolic links; unlike `Path.resolve` a loop of them is no error."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError as error:
+        raise InvalidValue("the name of a file holds a NUL character", field="file") from error
 
 
 def _read_table(table: Path) -> dict[Path, str]:
@@ -60,6 +68,6 @@ def _read_table(table: Path) -> dict[Path, str]:
             lines = csv.DictReader(file)
             if not {"file", "claim"} <= set(lines.fieldnames or ()):
                 raise InvalidValue(f"{table} needs the columns file and claim", field="claims")
-            return {(table.parent / line["file"]).resolve(): line["claim"] or "" for line in lines}
+            return {_real(table.parent / (line["file"] or "")): line["claim"] or "" for line in lines}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidValue(f"{table} can't be read: {error}", field="claims") from error

@@ -21,8 +21,9 @@ class Pictures:
     Erasing one image can never lose another's bytes: nothing is shared, nothing is hard-linked.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, *, min_free_bytes: int = 0):
         self.root = root
+        self._min_free_bytes = min_free_bytes
         for shard in range(256):
             (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
 
@@ -35,7 +36,14 @@ class Pictures:
         return self._path(image_id, RENDITION)
 
     def write_original(self, image_id: UUID, data: bytes | memoryview) -> Path:
-        """Write the uploaded bytes, not yet durable: see `sync`. Raises StorageFull."""
+        """Write the uploaded bytes, not yet durable: see `sync`.
+
+        Raises StorageFull, also when less than `min_free_bytes` would be left: a database on the same disk needs
+        room even to delete.
+        """
+        disk = os.statvfs(self.root)
+        if disk.f_bavail * disk.f_frsize < self._min_free_bytes + len(data):
+            raise StorageFull("the disk for pictures is nearly full; nothing was stored")
         path = self.original(image_id)
         with full_disk_is_an_answer(), path.open("xb") as file:
             file.write(data)

@@ -28,6 +28,8 @@ LONGEST_CHECK_SECONDS = 2.5
 # Checks under way at once; they are short, and a hanging database must not take the other threads with it.
 CHECKS_AT_ONCE = 32
 MAX_KEY_CHARACTERS = 200
+# Digits of a Content-Length; more is more bytes than any limit.
+LONGEST_LENGTH = 18
 
 
 class Access:
@@ -75,9 +77,10 @@ class Access:
             return keys.find_caller(connection, key)
 
     def _check_length(self, headers: Headers) -> None:
-        length = headers.get("content-length", "0")
-        # A length that is no number never gets here: the HTTP server refuses it.
-        if length.isascii() and length.isdigit() and int(length) > self.parts.settings.max_request_bytes:
+        # Leading zeros get past the HTTP server, and Python converts no number of thousands of digits.
+        digits = headers.get("content-length", "").lstrip("0")
+        limit = self.parts.settings.max_request_bytes
+        if digits.isascii() and digits.isdigit() and (len(digits) > LONGEST_LENGTH or int(digits) > limit):
             raise self._too_large()
 
     def _limited(self, receive: Receive) -> Receive:

@@ -8,12 +8,12 @@ from app.jobs.reindex import REINDEX
 from app.web.access import Admin
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
-from app.web.schemas import Job, Problem, job_json
+from app.web.schemas import Job, job_json, problem_responses
 
 router = APIRouter(tags=["jobs"])
 
 
-@router.post("/admin/reindex", status_code=202, responses={409: {"model": Problem}})
+@router.post("/admin/reindex", status_code=202, responses=problem_responses(409))
 def start_reindex(response: Response, caller: Admin, parts: WithParts, rehash: bool = False) -> Job:
     """Rebuild the index beside the one that answers, on every worker, and swap.
 
@@ -33,7 +33,7 @@ def start_reindex(response: Response, caller: Admin, parts: WithParts, rehash: b
     return job_json(row)
 
 
-@router.get("/jobs/{job_id}", responses={404: {"model": Problem}})
+@router.get("/jobs/{job_id}", responses=problem_responses(404))
 def get_job(job_id: str, caller: Admin, parts: WithParts) -> Job:  # noqa: ARG001 - the caller's role is checked
     """Show a job: state, progress, counts, and at the end what came of it."""
     with parts.engine.connect() as connection:
@@ -43,7 +43,7 @@ def get_job(job_id: str, caller: Admin, parts: WithParts) -> Job:  # noqa: ARG00
     return job_json(row)
 
 
-@router.post("/jobs/{job_id}/cancel", status_code=202, responses={404: {"model": Problem}})
+@router.post("/jobs/{job_id}/cancel", status_code=202, responses=problem_responses(404))
 def cancel_job(job_id: str, caller: Admin, parts: WithParts) -> Job:
     """Ask a job to stop; one that has ended already stays as it ended."""
     public_id = opaque_id(job_id, "job_id")

@@ -21,10 +21,10 @@ from app.web.schemas import (
     EXAMPLE_MATCH,
     Image,
     ImageList,
-    Problem,
     RejectedFile,
     UploadAnswer,
     image_members,
+    problem_responses,
     upload_json,
 )
 
@@ -96,9 +96,7 @@ EXAMPLE_ANSWER = {
     responses={
         200: {"model": UploadAnswer, "description": "Every picture was stored for this claim before."},
         201: {"content": {"application/json": {"example": EXAMPLE_ANSWER}}},
-        415: {"model": Problem, "description": "No file is in a format that is taken."},
-        422: {"model": Problem, "description": "No file could be taken, or a field is out of range."},
-        507: {"model": Problem, "description": "The disk is full; nothing was stored."},
+        **problem_responses(415, 507),
     },
 )
 async def upload_images(
@@ -119,14 +117,14 @@ async def upload_images(
         limiter=uploads,
     )
     count_upload(outcome)
-    answer = upload_json(claim_id, outcome)
+    answer = upload_json(claim_id, outcome, client_id=own_client(caller))
     if not answer.images:
         return _all_rejected(answer.rejected)
     response.status_code = 201 if any(image.created for image in answer.images) else 200
     return answer
 
 
-@router.get("/images", responses={404: {"model": Problem}})
+@router.get("/images", responses=problem_responses(404))
 def list_images(
     claim_id: str,
     caller: Reader,
@@ -155,7 +153,7 @@ def list_images(
     )
 
 
-@router.delete("", status_code=204, responses={404: {"model": Problem}})
+@router.delete("", status_code=204, responses=problem_responses(404))
 def delete_whole_claim(claim_id: str, caller: Admin, parts: WithParts) -> None:
     """Delete all images of a claim: gone from every answer at once, their bytes erased."""
     checked_claim_id(claim_id)

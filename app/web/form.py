@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from app.errors import InvalidValue, RequestTooLarge
 from app.ingest import Upload
 from app.parts import Parts
+from app.storage.pictures import full_disk_is_an_answer
 
 # A camera file stays in memory; what is larger goes to a temporary file.
 SPOOL_BYTES = 8 * 1024 * 1024
@@ -58,7 +59,8 @@ async def read_form(
     `fields`. Files past the size limit keep one byte more than allowed, which the intake then refuses. Raises
     InvalidValue, RequestTooLarge.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    media_type = request.headers.get("content-type", "").partition(";")[0]
+    if media_type.strip().lower() != "multipart/form-data":
         raise InvalidValue(
             f"send multipart/form-data with the pictures in parts named {file_part}", field="content-type"
         )
@@ -70,7 +72,10 @@ async def read_form(
         max_part_size=MAX_FIELD_BYTES,
     )
     try:
-        form = await parser.parse()
+        with full_disk_is_an_answer():
+            form = await parser.parse()
+    except UnicodeError as error:
+        raise InvalidValue("the multipart body does not fit the charset it names", field="body") from error
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise RequestTooLarge(
@@ -87,7 +92,8 @@ async def read_form(
                     raise InvalidValue(
                         f"a file came in part {_quoted(name)}, not {file_part}", field=_quoted(name)
                     )
-                files.append(Upload(_file_name(value.filename), await value.read(limit + 1)))
+                with full_disk_is_an_answer():
+                    files.append(Upload(_file_name(value.filename), await value.read(limit + 1)))
             elif name in fields and name not in texts:
                 texts[name] = value
             else:

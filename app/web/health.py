@@ -10,7 +10,7 @@ from app.errors import DatabaseAway, Unavailable
 from app.parts import Parts
 from app.web.metrics import exposition, index_images
 from app.web.parts import WithParts
-from app.web.schemas import Problem
+from app.web.schemas import problem_responses
 
 router = APIRouter(tags=["health"])
 
@@ -23,7 +23,7 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses={503: {"model": Problem}})
+@router.get("/readyz", responses=problem_responses(503))
 async def readyz(parts: WithParts) -> dict[str, str | int]:
     """Tell that the database answers and keeps commits, its schema is current, and the index is loaded."""
     try:

@@ -1,13 +1,11 @@
 """`/images/{image_id}`: one stored picture, its bytes, its matches, its labels."""
 
 import io
-import mimetypes
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import anyio
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse
 from PIL import Image as PillowImage
 from sqlalchemy import Connection
 from starlette.responses import Response
@@ -23,9 +21,9 @@ from app.web.access import Admin, Reader, check_own
 from app.web.form import MAX_LABELS, check_labels, read_json
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
-from app.web.schemas import Image, MatchList, Problem, image_members, matches_json
+from app.web.schemas import Image, MatchList, image_members, matches_json, problem_responses
 
-router = APIRouter(prefix="/images/{image_id}", tags=["images"], responses={404: {"model": Problem}})
+router = APIRouter(prefix="/images/{image_id}", tags=["images"], responses=problem_responses(404))
 
 THUMBNAIL_SIDE = 256
 MAX_PATCH_BYTES = 64 * 1024
@@ -68,27 +66,22 @@ def get_content(
     with parts.engine.connect() as connection:
         row = _own_row(connection, image_id, caller)
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
+    original = size == "original"
+    path = (parts.pictures.original if original else parts.pictures.rendition)(row.image_id)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        # Deleted between the look-up and here.
+        raise NotFound(f"no image {image_id}", field="image_id") from None
+    media_type = f"image/{row.format.lower()}" if original else "image/jpeg"
     if size == "thumbnail":
-        try:
-            content = _thumbnail(parts.pictures.rendition(row.image_id).read_bytes())
-        except FileNotFoundError:
-            raise NotFound(f"no image {image_id}", field="image_id") from None
-        return Response(content, media_type="image/jpeg", headers=headers)
-    if size == "rendition":
-        path, media_type, name = parts.pictures.rendition(row.image_id), "image/jpeg", f"{image_id}.jpg"
-    else:
-        path, media_type = parts.pictures.original(row.image_id), f"image/{row.format.lower()}"
-        name = row.file_name
-        if mimetypes.guess_type(name)[0] != media_type:
-            name += mimetypes.guess_extension(media_type) or ""
-    # Deleted between the look-up and here.
-    if not path.exists():
-        raise NotFound(f"no image {image_id}", field="image_id")
+        content = _thumbnail(content)
+    name = row.file_name if original else f"{image_id}.jpg"
     headers["Content-Disposition"] = f"inline; filename*=utf-8''{quote(name, safe='')}"
-    return FileResponse(path, media_type=media_type, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
 
 
-@router.get("/matches", responses={400: {"model": Problem}})
+@router.get("/matches", responses=problem_responses(400))
 def get_matches(
     image_id: str,
     caller: Reader,

@@ -18,5 +18,11 @@ def _uploads(request: Request) -> anyio.CapacityLimiter:
     return limiter
 
 
+def _searches(request: Request) -> anyio.CapacityLimiter:
+    limiter: anyio.CapacityLimiter = request.app.state.searches
+    return limiter
+
+
 WithParts = Annotated[Parts, Depends(_parts)]
 Uploads = Annotated[anyio.CapacityLimiter, Depends(_uploads)]
+Searches = Annotated[anyio.CapacityLimiter, Depends(_searches)]

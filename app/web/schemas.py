@@ -1,6 +1,7 @@
 """The JSON of the API."""
 
 import datetime as dt
+import http
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
@@ -13,10 +14,11 @@ from app.ingest import Outcome
 from app.matching.kinds import COPIES, KINDS
 from app.screening import NO_VERDICT, PENDING, Answer
 from app.search import Query, SimilarPage
-from app.web.problems import problem
+from app.web.problems import MEDIA_TYPE, problem
 
 Kind = Literal[KINDS]  # type: ignore[valid-type]
 Transform = Literal[TRANSFORMS]  # type: ignore[valid-type]
+TURNS = "Rotations are counter-clockwise; mirror swaps left and right, flip top and bottom."
 Verdict = Literal[(*KINDS, NO_VERDICT, PENDING)]  # type: ignore[valid-type]
 Status = Literal["fingerprinted", "low_information"]
 Time = Annotated[
@@ -50,6 +52,18 @@ class Problem(BaseModel):
     limit: int | float | str | None = Field(default=None, examples=[64])
 
 
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of answers that are problems."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "description": http.HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": schema}},
+        }
+        for status in statuses
+    }
+
+
 class Match(BaseModel):
     """One stored image found for another, with kind and evidence."""
 
@@ -59,11 +73,14 @@ class Match(BaseModel):
     image_id: str
     claim_id: str
     relation: Literal["same_claim", "other_claim"]
-    kind: Kind
+    kind: Kind = Field(
+        description="same_file: the same bytes. same_pixels: the same picture after normalisation (upright, at"
+        " most 512 px). near_duplicate: within the distances of the rule, in any of eight orientations."
+    )
     distances: dict[str, int] = Field(
         description="Bits, by name of hash; the verifier has 256, the others 64."
     )
-    transform: Transform = Field(description="Turns the image asked about into this one.")
+    transform: Transform = Field(description=f"Turns the image asked about into this one. {TURNS}")
     uploaded_at: Time
 
 
@@ -138,7 +155,7 @@ class SimilarImage(BaseModel):
     image_id: str
     claim_id: str
     distance: int = Field(description="Bits.")
-    transform: Transform = Field(description="Turns the picture asked about into this one.")
+    transform: Transform = Field(description=f"Turns the picture asked about into this one. {TURNS}")
     uploaded_at: Time
 
 
@@ -213,12 +230,23 @@ def image_members(answer: Answer) -> dict[str, Any]:
     }
 
 
-def upload_json(claim_id: str, outcome: Outcome) -> UploadAnswer:
-    """What became of the files of one upload: the same from every door."""
+def upload_json(claim_id: str, outcome: Outcome, *, client_id: int | None = None) -> UploadAnswer:
+    """What became of the files of one upload: the same from every door.
+
+    `client_id` is given for a portal key: of an image that another client has stored for the claim already,
+    it is not told what that client wrote about it.
+    """
     return UploadAnswer(
         claim_id=claim_id,
         duplicate=any(answer.verdict in COPIES for answer in outcome.answers),
-        images=[UploadedImage(**image_members(answer), created=answer.created) for answer in outcome.answers],
+        images=[
+            UploadedImage(
+                **image_members(answer)
+                | ({} if client_id in (None, answer.row.uploaded_by) else {"file_name": "", "labels": {}}),
+                created=answer.created,
+            )
+            for answer in outcome.answers
+        ],
         rejected=[
             RejectedFile(
                 position=item.position,

@@ -13,10 +13,10 @@ from app.search import HASH_BITS, MAX_LIMIT, ORIENTATIONS, Query, similar_to_ima
 from app.web.access import QualityControl
 from app.web.form import read_form
 from app.web.opaque import opaque_id
-from app.web.parts import Uploads, WithParts
-from app.web.schemas import Problem, SimilarAnswer, similar_json
+from app.web.parts import Searches, Uploads, WithParts
+from app.web.schemas import SimilarAnswer, problem_responses, similar_json
 
-router = APIRouter(tags=["similar"], responses={400: {"model": Problem}, 422: {"model": Problem}})
+router = APIRouter(tags=["similar"], responses=problem_responses(400, 422))
 
 PICTURE_BODY = {
     "requestBody": {
@@ -37,7 +37,7 @@ PICTURE_BODY = {
 class Parameters(BaseModel):
     """Query parameters of both searches; an unknown one is refused, for a typo would change the answer."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     max_distance: int = Field(default=10, ge=0, le=HASH_BITS, description="Bits, inclusive.")
     hash_name: Literal[WHOLE_IMAGE_HASHES] = Field(  # type: ignore[valid-type]
@@ -66,20 +66,23 @@ class StoredParameters(Parameters):
     image_id: str = Field(description="The image to find the like of.")
 
 
-@router.get("/similar", responses={404: {"model": Problem}})
-def find_similar(
+@router.get("/similar", responses=problem_responses(404))
+async def find_similar(
     parameters: Annotated[StoredParameters, Parameter()],
     caller: QualityControl,  # noqa: ARG001 - checks the role
     parts: WithParts,
+    searches: Searches,
 ) -> SimilarAnswer:
     """Find every other stored image within `max_distance` bits of a stored one, nearest first."""
     query = parameters.query()
     image_id = opaque_id(parameters.image_id, "image_id")
-    page = similar_to_image(parts.engine, parts.collection, image_id, query)
+    page = await anyio.to_thread.run_sync(
+        lambda: similar_to_image(parts.engine, parts.collection, image_id, query), limiter=searches
+    )
     return similar_json(page, query, str(image_id))
 
 
-@router.post("/similar", openapi_extra=PICTURE_BODY, responses={415: {"model": Problem}})
+@router.post("/similar", openapi_extra=PICTURE_BODY, responses=problem_responses(415))
 async def find_similar_to_picture(
     parameters: Annotated[Parameters, Parameter()],
     request: Request,

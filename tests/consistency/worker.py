@@ -103,7 +103,7 @@ class Drawing(DecodePool):
     """Draws fingerprints, where a service decodes."""
 
     def __init__(self) -> None:
-        pass
+        self.processes = 1
 
     @contextmanager
     def reserve(self, count: int) -> Iterator[None]:

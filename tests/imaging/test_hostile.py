@@ -13,6 +13,9 @@ from tests.imaging.drawn import chunk, encoded, gif_with_frames, jpeg_with_scans
 
 MIB = 1024 * 1024
 
+# So that such files get as far as the decoder.
+ANY_SCANS = {"max_jpeg_scans": 10_000, "max_scanned_pixels": 10**12}
+
 
 def outcome(pool, path):
     try:
@@ -131,14 +134,19 @@ def test_a_decoder_out_of_memory_is_named_with_its_limit(cost):
 
 
 def test_a_decoder_out_of_cpu_time_is_named_with_its_limit(cost):
-    answer, seconds, _ = cost(jpeg_with_scans(3000, (2000, 1500)), max_jpeg_scans=10_000, cpu_seconds=1)
+    answer, seconds, _ = cost(jpeg_with_scans(3000, (2000, 1500)), **ANY_SCANS, cpu_seconds=1)
     assert isinstance(answer, DecoderKilled)
     assert (answer.limit, "CPU" in answer.message) == (1, True)
     assert seconds < 10
 
 
 def test_a_decoder_out_of_time_is_named_with_its_limit(cost):
-    answer, seconds, _ = cost(jpeg_with_scans(3000, (2000, 1500)), max_jpeg_scans=10_000, wall_seconds=0.5)
+    answer, seconds, _ = cost(
+        jpeg_with_scans(3000, (2000, 1500)),
+        max_jpeg_scans=10_000,
+        max_scanned_pixels=10**12,
+        wall_seconds=0.5,
+    )
     assert isinstance(answer, DecoderKilled)
     assert answer.limit == 0.5
     assert seconds < 2
@@ -159,3 +167,11 @@ def test_every_bad_file_gets_an_outcome(make_pool, shared_data):
         DecoderKilled,
     }
     assert list(outcomes.values()).count(DecoderKilled) <= 3
+
+
+def test_scans_over_very_many_pixels_are_refused_where_over_fewer_they_are_not(cost):
+    answer, _, _ = cost(jpeg_with_scans(20, (7000, 7000)))
+    assert isinstance(answer, BrokenPicture)
+    assert "scans" in answer.message
+    answer, _, _ = cost(jpeg_with_scans(20, (2000, 1500)))
+    assert not isinstance(answer, Exception)

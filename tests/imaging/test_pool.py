@@ -17,7 +17,7 @@ from app.imaging import DecodeLimits, DecodePool
 from app.imaging.normalise import normalise
 from tests.imaging.drawn import encoded, jpeg_with_scans, png, scene
 
-SLOW = {"max_jpeg_scans": 10_000, "wall_seconds": 1.0}
+SLOW = {"max_jpeg_scans": 10_000, "max_scanned_pixels": 10**12, "wall_seconds": 1.0}
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_stopped_and_killed_idle_process_is_retried_on_another(make_pool, pict
 
 
 def test_a_process_killed_at_work_loses_its_file_only(make_pool, picture, slow_picture):
-    pool = make_pool(processes=2, max_jpeg_scans=10_000)
+    pool = make_pool(processes=2, max_jpeg_scans=10_000, max_scanned_pixels=10**12)
     with ThreadPoolExecutor(1) as threads:
         lost = threads.submit(pool.fingerprint, slow_picture, None)
         wait_until(lambda: len(pool._idle) == 1)

@@ -138,3 +138,22 @@ def test_body_past_the_limit_is_refused_by_its_stated_length(client: TestClient)
     headers = {"Content-Length": str(10**12), "Content-Type": "multipart/form-data; boundary=x"}
     members = assert_problem(client.post("/claims/KD-1/images", content=b"", headers=headers), 413)
     assert members["limit"] == 100 * 1024 * 1024
+
+
+def test_another_clients_words_about_the_same_picture_are_not_told(
+    client: TestClient, make_key: MakeKey
+) -> None:
+    data = encoded(drawn(1))
+    client.headers |= using(make_key("portal", client="de"))
+    upload(client, "KD-1", data, labels='{"secret": "acme"}')
+    client.headers |= using(make_key("portal", client="fr"))
+    response = upload(client, "KD-1", data)
+    assert response.status_code == 200
+    assert response.json()["images"][0]["labels"] == {}
+    assert "acme" not in response.text
+
+
+@pytest.mark.parametrize("length", ["0" * 5000, "9" * 5000, "0" * 5000 + "9" * 20])
+def test_absurd_length_is_an_answer_and_no_failure(client: TestClient, length: str) -> None:
+    response = client.get("/images/x", headers={"Content-Length": length, "Authorization": "Bearer x"})
+    assert response.status_code in (401, 413)

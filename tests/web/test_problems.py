@@ -76,6 +76,11 @@ def test_wrong_place_or_method_is_a_problem_too(
         ),
         ("multipart/form-data; boundary=" + "b" * 5000, b"x"),
         ("multipart/form-data; boundary=b; charset=nonsense", b"--b--\r\n"),
+        (
+            "multipart/form-data; boundary=b; charset=undefined",
+            b'--b\r\nContent-Disposition: form-data; name="files"; filename="x"\r\n\r\nx\r\n--b--\r\n',
+        ),
+        ("multipart/form-dataX; boundary=b", b"--b--\r\n"),
     ],
 )
 def test_body_that_is_no_form_with_files_is_refused(

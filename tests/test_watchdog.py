@@ -1,0 +1,91 @@
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from app.catalog import session
+from app.catalog.watchdog import Watchdog
+from app.errors import DatabaseAway
+from tests.pictures import drawn, encoded
+from tests.service import Service, run
+
+
+def postgres_below(pid: int) -> list[int]:
+    """The postmaster started by a service, and its backends."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    masters = [row[0] for row in rows if row[1] == str(pid) and row[2].startswith("postgres")]
+    return [int(row[0]) for row in rows if row[0] in masters or row[1] in masters]
+
+
+@pytest.mark.long
+def test_frozen_database_is_503_within_three_seconds_for_requests_under_way_and_heals(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data").wait_until_ready()
+    made = run(tmp_path / "data", "keys", "create", "--client", "t", "--role", "admin")
+    service.key = made.stdout.splitlines()[-1]
+    image = service.upload_patiently("KD-1", encoded(drawn(1)))["images"][0]
+    frozen = postgres_below(service.process.pid)
+    assert frozen
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for path in ("/readyz", f"/images/{image['image_id']}", f"/similar?image_id={image['image_id']}"):
+            started = time.monotonic()
+            assert service.request("GET", path)[0] == 503
+            assert time.monotonic() - started < 3.5
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    again = service.upload_patiently("KD-2", encoded(drawn(1)))
+    assert again["images"][0]["verdict"] == "same_file"
+    assert service.stop() == 0
+
+
+@pytest.mark.long
+def test_service_ends_while_its_database_is_frozen(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data").wait_until_ready()
+    frozen = postgres_below(service.process.pid)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(1)
+        service.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 45
+        while service.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert service.process.poll() is not None
+    finally:
+        for pid in frozen:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        service.stop(signal.SIGKILL)
+
+
+def test_hanging_up_frees_whoever_waits_on_a_connection(engine: Engine) -> None:
+    watchdog = Watchdog(engine)
+    failures: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            with session.autocommit(engine) as connection:
+                connection.execute(text("SELECT pg_sleep(60)"))
+        except Exception as error:  # noqa: BLE001 - looked at below
+            failures.append(session.translated(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.5)
+    started = time.monotonic()
+    watchdog.hang_up()
+    waiting.join(timeout=10)
+    watchdog.stop()
+    assert time.monotonic() - started < 2
+    assert [type(error) for error in failures] == [DatabaseAway]
+    with session.autocommit(engine) as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
