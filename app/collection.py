@@ -55,19 +55,27 @@ class TableIndex:
     def __len__(self) -> int:
         return len(self.indexes[stamps.HASHES[0]])
 
-    def catch_up(self, connection: Connection) -> int:
+    def catch_up(self, connection: Connection, *, committed: int = 0) -> int:
         """Apply every change committed before this call; return the generation that the table asks for.
 
-        Raises Outlived when the table is behind this index, as after a restore from a backup.
+        `committed` is a stamp that the caller knows to be in the table. Raises Outlived when the table is behind
+        this index, as after a restore from a backup.
         """
         wanted_ns = time.monotonic_ns()
         with self._catching_up:
             # Whoever held the lock may have begun its read after we asked: then ours is done already.
             if self._began_ns <= wanted_ns:
                 began_ns = time.monotonic_ns()
-                self._asked_generation = self._advance(connection, stamps.NEWEST)
+                self._asked_generation = self._read_on(connection, committed)
                 self._began_ns = began_ns
             return self._asked_generation
+
+    def _read_on(self, connection: Connection, committed: int) -> int:
+        if self.last >= committed:
+            generation, newest = stamps.newest(connection)
+            if newest == self.last:
+                return generation
+        return self._advance(connection, stamps.NEWEST)
 
     def advance_to(self, connection: Connection, last: int) -> None:
         """Apply the changes up to the stamp `last` and none after it."""
@@ -125,8 +133,8 @@ class Collection:
         """The index that answers now."""
         return self._current
 
-    def caught_up(self, connection: Connection) -> TableIndex:
-        """Return an index that holds every image committed before this call.
+    def caught_up(self, connection: Connection, *, committed: int = 0) -> TableIndex:
+        """Return an index that holds every image committed before this call, `committed` being one known stamp.
 
         Rebuilds first when the database is another one than before. `connection` is in autocommit mode.
         """
@@ -140,7 +148,7 @@ class Collection:
         if current.identity != identity:
             current = self._replace(current)
         try:
-            self.asked_generation = current.catch_up(connection)
+            self.asked_generation = current.catch_up(connection, committed=committed)
         except Outlived:
             current = self._replace(current)
             current.catch_up(connection)

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images, session
+from app.catalog.matches import EMPTY_PAGE
 from app.catalog.rows import AnyRow
 from app.collection import Collection
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
@@ -20,7 +21,7 @@ from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.imaging import DecodePool, Fingerprinted
 from app.matching.kinds import Rule
-from app.screening import Answer, answer_images, screen_rows
+from app.screening import NO_VERDICT, Answer, answer_image, screen_rows
 from app.storage import Pictures
 
 log = logging.getLogger(__name__)
@@ -237,9 +238,16 @@ class Intake:
         """Screen what is not screened yet, and read the matches. The images are stored whatever happens here."""
         waiting = {row.id: row for row in rows if row.screened_at is None}
         try:
+            matched: set[int] = set()
             if waiting:
-                screen_rows(connection, self.collection, self.rule, list(waiting.values()))
-            return answer_images(connection, rows, created=created, just_screened=True)
+                matched = screen_rows(connection, self.collection, self.rule, list(waiting.values()))
+            return [
+                # A new image for which nothing was found needs no reading: only earlier ones are promised.
+                Answer(row, EMPTY_PAGE, NO_VERDICT, created=True)
+                if row.image_id in created and row.id not in matched
+                else replace(answer_image(connection, row, screened=True), created=row.image_id in created)
+                for row in rows
+            ]
         except Exception as error:
             log.warning("stored images %s got no answer", [row.image_id for row in rows], exc_info=True)
             translated = session.translated(error)

@@ -1,9 +1,7 @@
 """Comparing stored images with all earlier ones, and reading what was found."""
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from uuid import UUID
 
 import numpy as np
 from sqlalchemy import Connection, Engine
@@ -22,12 +20,12 @@ NO_VERDICT = "none"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is told of one stored image: its row, whether it is new, its matches best first, its verdict."""
+    """What is told of one stored image: its row, its matches best first, its verdict, and whether it is new."""
 
     row: AnyRow
-    created: bool
     matches: matches.MatchPage
     verdict: str
+    created: bool = False
 
 
 def screen(engine: Engine, collection: Collection, rule: Rule, seqs: Sequence[int]) -> None:
@@ -36,15 +34,19 @@ def screen(engine: Engine, collection: Collection, rule: Rule, seqs: Sequence[in
         screen_rows(connection, collection, rule, images.to_compare(connection, seqs))
 
 
-def screen_rows(connection: Connection, collection: Collection, rule: Rule, rows: Sequence[AnyRow]) -> None:
+def screen_rows(
+    connection: Connection, collection: Collection, rule: Rule, rows: Sequence[AnyRow]
+) -> set[int]:
     """Find and store the matches of committed images (columns COMPARED), each against all before it.
 
-    Idempotent: doing it again stores the same. `connection` is in autocommit mode.
+    Return the row ids of those that have any. Idempotent: doing it again stores the same. `connection` is in
+    autocommit mode.
     """
     # After the commit of every row and before the search: this order is the promise.
-    index = collection.caught_up(connection)
+    index = collection.caught_up(connection, committed=max((row.created_seq for row in rows), default=0))
     found = [match for row in rows for match in _earlier_matches(connection, index, rule, row)]
     matches.store_screening(connection, [row.id for row in rows], found)
+    return {row_id for match in found for row_id in (match.later_id, match.earlier_id)}
 
 
 def _earlier_matches(
@@ -82,25 +84,13 @@ def propose(index: TableIndex, query: Picture, max_distance: int, *, before: int
     return [int(seq) for seq in seqs[seqs < before]]
 
 
-def answer_images(
-    connection: Connection,
-    rows: Sequence[AnyRow],
-    *,
-    created: AbstractSet[UUID] = frozenset(),
-    just_screened: bool = False,
-) -> list[Answer]:
-    """Read the matches of live images (rows of `catalog.images.SHOWN`), in their order.
+def answer_image(connection: Connection, row: AnyRow, *, screened: bool = False) -> Answer:
+    """Read the matches of a live image (row of `catalog.images.SHOWN`).
 
-    `just_screened` tells that the images were screened after the rows were read.
+    `screened` tells that the image was screened after the row was read.
     """
-    answers = []
-    for row in rows:
-        page = matches.matches_of(
-            connection, image_row_id=row.id, claim_id=row.claim_id, limit=MATCHES_IN_ANSWER
-        )
-        screened = just_screened or row.screened_at is not None
-        answers.append(Answer(row, row.image_id in created, page, verdict_of(page, screened=screened)))
-    return answers
+    page = matches.matches_of(connection, image_row_id=row.id, claim_id=row.claim_id, limit=MATCHES_IN_ANSWER)
+    return Answer(row, page, verdict_of(page, screened=screened or row.screened_at is not None))
 
 
 def verdict_of(page: matches.MatchPage, *, screened: bool) -> str:

@@ -6,11 +6,28 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, null, select, union, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    bindparam,
+    cast,
+    func,
+    null,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from app.catalog.models import image
 from app.catalog.rows import AnyRow
+
+
+def _bigints(name: str) -> ColumnElement[Any]:
+    """Return a parameter that takes a list: the statement's text stays the same however many there are."""
+    return cast(bindparam(name), ARRAY(BigInteger))
+
 
 # Columns an answer shows; the pixel-derived blobs stay out.
 SHOWN = (
@@ -56,6 +73,34 @@ _INSERT = (
     insert(image)
     .on_conflict_do_nothing(index_elements=["claim_id", "sha256"], index_where=LIVE)
     .returning(*STORED)
+)
+
+
+# The statements of an upload and of a search, built once: building them costs as much as running them.
+_BY_ID = select(*STORED).where(LIVE, image.c.image_id == bindparam("image_id"))
+_BY_BYTES = select(*STORED).where(
+    LIVE, image.c.claim_id == bindparam("claim_id"), image.c.sha256.in_(bindparam("sha256s", expanding=True))
+)
+_BY_SEQ = select(image.c.created_seq, image.c.image_id, image.c.claim_id, image.c.uploaded_at).where(
+    LIVE, image.c.created_seq == func.any(_bigints("seqs"))
+)
+_CANDIDATES = (
+    select(*COMPARED[:-1], OWN_ROW.label("turned"))
+    .where(
+        image.c.created_seq < bindparam("before"),
+        image.c.id.in_(
+            union_all(
+                select(image.c.id).where(LIVE, image.c.sha256 == bindparam("sha256")),
+                select(image.c.id).where(
+                    LIVE,
+                    image.c.status == "fingerprinted",
+                    image.c.pixel_sha256 == bindparam("pixel_sha256"),
+                ),
+                select(image.c.id).where(LIVE, image.c.created_seq == func.any(_bigints("seqs"))),
+            )
+        ),
+    )
+    .order_by(image.c.created_seq)
 )
 
 
@@ -113,13 +158,13 @@ def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID
 
 def live_by_bytes(connection: Connection, claim_id: str, sha256s: Sequence[bytes]) -> dict[bytes, AnyRow]:
     """Live images of a claim by the SHA-256 of their bytes (columns STORED)."""
-    statement = select(*STORED).where(LIVE, image.c.claim_id == claim_id, image.c.sha256.in_(sha256s))
-    return {row.sha256: row for row in connection.execute(statement)}
+    rows = connection.execute(_BY_BYTES, {"claim_id": claim_id, "sha256s": list(sha256s)})
+    return {row.sha256: row for row in rows}
 
 
 def live_by_id(connection: Connection, image_id: UUID) -> AnyRow | None:
     """The live image of that public id (columns STORED)."""
-    return connection.execute(select(*STORED).where(LIVE, image.c.image_id == image_id)).one_or_none()
+    return connection.execute(_BY_ID, {"image_id": image_id}).one_or_none()
 
 
 def newest_seq(connection: Connection) -> int:
@@ -153,42 +198,29 @@ def count_of_claim(connection: Connection, claim_id: str, *, client_id: int | No
 
 def live_by_seq(connection: Connection, seqs: Sequence[int]) -> dict[int, AnyRow]:
     """Live, searchable images by their `created_seq`: what an answer shows of them."""
-    statement = select(image.c.created_seq, image.c.image_id, image.c.claim_id, image.c.uploaded_at).where(
-        LIVE, image.c.created_seq == func.any(_bigints(seqs))
-    )
-    return {row.created_seq: row for row in connection.execute(statement)}
+    return {row.created_seq: row for row in connection.execute(_BY_SEQ, {"seqs": list(seqs)})}
 
 
 def to_compare(connection: Connection, seqs: Sequence[int]) -> Sequence[AnyRow]:
     """Live images by `created_seq`, in upload order, with what screening compares (columns COMPARED)."""
     statement = (
         select(*COMPARED)
-        .where(LIVE, image.c.created_seq == func.any(_bigints(seqs)))
+        .where(LIVE, image.c.created_seq == func.any(_bigints("seqs")))
         .order_by(image.c.created_seq)
     )
-    return connection.execute(statement).all()
+    return connection.execute(statement, {"seqs": list(seqs)}).all()
 
 
 def earlier_candidates(connection: Connection, row: AnyRow, seqs: Sequence[int]) -> Sequence[AnyRow]:
     """Live images before `row` with its bytes, its pixels, or one of the proposed stamps (columns COMPARED)."""
-    same_bytes = select(image.c.id).where(LIVE, image.c.sha256 == row.sha256)
-    parts = [same_bytes]
-    if row.status == "fingerprinted":
-        parts.append(
-            select(image.c.id).where(
-                LIVE, image.c.status == "fingerprinted", image.c.pixel_sha256 == row.pixel_sha256
-            )
-        )
-    if seqs:
-        parts.append(select(image.c.id).where(LIVE, image.c.created_seq == func.any(_bigints(seqs))))
-    ids = union(*parts).subquery()
-    statement = (
-        select(*COMPARED[:-1], OWN_ROW.label("turned"))
-        .join(ids, ids.c.id == image.c.id)
-        .where(image.c.created_seq < row.created_seq)
-        .order_by(image.c.created_seq)
-    )
-    return connection.execute(statement).all()
+    values = {
+        "before": row.created_seq,
+        "sha256": row.sha256,
+        # Pictures of low information are the same by their bytes only: nothing has these "pixels".
+        "pixel_sha256": row.pixel_sha256 if row.status == "fingerprinted" else b"",
+        "seqs": list(seqs),
+    }
+    return connection.execute(_CANDIDATES, values).all()
 
 
 def unscreened(connection: Connection, *, older_than_seconds: float, limit: int) -> Sequence[int]:
@@ -232,8 +264,9 @@ def bury(connection: Connection, ids: Sequence[int]) -> None:
     emptied = {column.name: null() for column in image.columns if column.name not in KEPT_BY_TOMBSTONE}
     connection.execute(
         update(image)
-        .where(image.c.id == func.any(_bigints(ids)), LIVE)
-        .values(deleted_at=func.clock_timestamp(), **emptied)
+        .where(image.c.id == func.any(_bigints("ids")), LIVE)
+        .values(deleted_at=func.clock_timestamp(), **emptied),
+        {"ids": list(ids)},
     )
 
 
@@ -264,8 +297,3 @@ def count_live(connection: Connection) -> int:
 
 def _of_client(client_id: int | None) -> list[ColumnElement[bool]]:
     return [] if client_id is None else [image.c.uploaded_by == client_id]
-
-
-def _bigints(values: Sequence[int]) -> ColumnElement[Any]:
-    # One array parameter: the statement's text, and so its place in SQLAlchemy's cache, stays the same.
-    return cast([int(value) for value in values], ARRAY(BigInteger))

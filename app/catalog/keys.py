@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.catalog.models import access_key, client
@@ -16,6 +16,13 @@ ROLES = ("portal", "qc", "admin")
 # 256 random bits: a plain SHA-256 of it can't be guessed back, no slow hash is needed.
 SECRET_BYTES = 32
 PREFIX_CHARACTERS = 11
+
+
+_CALLER = (
+    select(client.c.id, client.c.name, access_key.c.role, access_key.c.prefix)
+    .join(client, client.c.id == access_key.c.client_id)
+    .where(access_key.c.key_sha256 == bindparam("key_sha256"), access_key.c.revoked_at.is_(None))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +59,7 @@ def create_key(connection: Connection, *, client_name: str, role: str) -> str:
 
 def find_caller(connection: Connection, key: str) -> Caller | None:
     """The client and role of a key that is neither unknown nor revoked."""
-    row = connection.execute(
-        select(client.c.id, client.c.name, access_key.c.role, access_key.c.prefix)
-        .join(client, client.c.id == access_key.c.client_id)
-        .where(access_key.c.key_sha256 == _digest(key), access_key.c.revoked_at.is_(None))
-    ).one_or_none()
+    row = connection.execute(_CALLER, {"key_sha256": _digest(key)}).one_or_none()
     return None if row is None else Caller(row.id, row.name, row.role, row.prefix)
 
 

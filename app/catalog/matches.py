@@ -40,6 +40,12 @@ _STORE_SCREENING = text(
     "  rule_version = excluded.rule_version"
 ).bindparams(bindparam("rows", type_=JSONB))
 
+_STORE_NOTHING_FOUND = text(
+    "SET LOCAL synchronous_commit = off;"
+    " DELETE FROM match WHERE later_id = ANY(:later_ids);"
+    " UPDATE image SET screened_at = clock_timestamp() WHERE id = ANY(:later_ids) AND deleted_at IS NULL"
+)
+
 _OF_IMAGE = text(
     "WITH own AS ("
     " SELECT m.*, m.earlier_id AS other_id, true AS other_is_earlier FROM match m WHERE m.later_id = :id"
@@ -83,12 +89,18 @@ class MatchPage:
     verdict_rank: int | None
 
 
+EMPTY_PAGE = MatchPage(rows=(), total=0, verdict_rank=None)
+
+
 def store_screening(connection: Connection, image_row_ids: Sequence[int], found: Sequence[NewMatch]) -> None:
     """Make `found` all the matches of these images with earlier ones, and mark the images as screened.
 
     Matches that stand already are updated in place and keep their public id. `connection` is in autocommit
     mode: this is one transaction by itself, and draws no stamp.
     """
+    if not found:
+        connection.execute(_STORE_NOTHING_FOUND, {"later_ids": sorted(image_row_ids)})
+        return
     rows = [{"match_id": str(uuid4())} | asdict(match) for match in found]
     connection.execute(
         _STORE_SCREENING,

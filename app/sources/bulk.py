@@ -12,7 +12,7 @@ from app.catalog import images
 from app.claim_ids import checked_claim_id
 from app.errors import BrokenPicture, ClaimprintError, InvalidValue, PictureTooLarge, StorageFull, Unavailable
 from app.ingest import Intake, Outcome, Rejection, Upload
-from app.screening import answer_images
+from app.screening import answer_image
 
 # The database may be restarted under a long run; a longer absence ends it, and the next run goes on.
 PATIENCE_SECONDS = 60.0
@@ -91,7 +91,7 @@ def _take_bytes(intake: Intake, claim_id: str, path: Path, data: bytes) -> Outco
     with intake.engine.connect() as connection:
         row = images.live_by_bytes(connection, claim_id, [sha256]).get(sha256)
         if row is not None and row.screened_at is not None:
-            return Outcome(answer_images(connection, [row]), [])
+            return Outcome([answer_image(connection, row)], [])
     upload = Upload(shown(path.name), data)
     return intake.take(claim_id, [upload], client_id=None, labels={}, source={"path": shown(str(path))})
 

@@ -10,7 +10,7 @@ from app.claim_ids import checked_claim_id
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import NotFound
 from app.removal import delete_claim
-from app.screening import answer_images
+from app.screening import answer_image
 from app.web.access import Admin, Portal, Reader, own_client
 from app.web.form import read_form, read_labels
 from app.web.metrics import count_upload
@@ -144,7 +144,7 @@ def list_images(
         rows = images.live_of_claim(
             connection, claim_id, client_id=client_id, after_seq=after, limit=limit + 1
         )
-        answers = answer_images(connection, rows[:limit])
+        answers = [answer_image(connection, row) for row in rows[:limit]]
     return ImageList(
         claim_id=claim_id,
         total=total,

@@ -16,7 +16,7 @@ from app.catalog.rows import AnyRow
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, RequestTooLarge
 from app.removal import delete_image
-from app.screening import answer_images, verdict_of
+from app.screening import answer_image, verdict_of
 from app.web.access import Admin, Reader, check_own
 from app.web.form import MAX_LABELS, check_labels, read_json
 from app.web.opaque import opaque_id
@@ -47,7 +47,7 @@ def get_image(image_id: str, caller: Reader, parts: WithParts) -> Image:
     """Show one image with its verdict and its best matches."""
     with parts.engine.connect() as connection:
         row = _own_row(connection, image_id, caller)
-        (answer,) = answer_images(connection, [row])
+        answer = answer_image(connection, row)
     return Image(**image_members(answer))
 
 
@@ -150,7 +150,7 @@ def _patch(image_id: str, changes: dict[str, Any], caller: Caller, parts: WithPa
             raise InvalidValue(f"more than {MAX_LABELS} labels", field="labels", limit=MAX_LABELS)
         images.set_labels(connection, row.image_id, labels)
     with parts.engine.connect() as connection:
-        (answer,) = answer_images(connection, [_own_row(connection, image_id, caller)])
+        answer = answer_image(connection, _own_row(connection, image_id, caller))
     return Image(**image_members(answer))
 
 

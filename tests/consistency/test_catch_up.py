@@ -12,6 +12,8 @@ from app.catalog import session, stamps
 from app.collection import Collection
 from tests.rows import insert_rows
 
+PATIENCE_SECONDS = 20
+
 
 def test_catch_up_never_relies_on_a_read_that_began_before_it_was_asked_for(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
@@ -19,24 +21,24 @@ def test_catch_up_never_relies_on_a_read_that_began_before_it_was_asked_for(
     collection = Collection(engine)
     collection.rebuild()
     has_read, may_end = threading.Event(), threading.Event()
-    changes_after = stamps.changes_after
+    newest = stamps.newest
 
-    def pausing(connection: Connection, last: int, **bounds: int) -> stamps.Changes:
-        changes = changes_after(connection, last, **bounds)
+    def pausing(connection: Connection) -> tuple[int, int]:
+        found = newest(connection)
         if not has_read.is_set():
             has_read.set()
-            may_end.wait()
-        return changes
+            may_end.wait(PATIENCE_SECONDS)
+        return found
 
     def found_after_catching_up() -> list[int]:
         with session.autocommit(engine) as connection:
             _, ids = collection.caught_up(connection).indexes["phash"].contents()
         return list(ids.tolist())
 
-    monkeypatch.setattr(stamps, "changes_after", pausing)
+    monkeypatch.setattr(stamps, "newest", pausing)
     with ThreadPoolExecutor() as threads:
         earlier = threads.submit(found_after_catching_up)
-        has_read.wait()
+        assert has_read.wait(PATIENCE_SECONDS)
         committed = insert_rows(engine, 1, np.random.default_rng(1)).seqs
         later = threads.submit(found_after_catching_up)
         time.sleep(0.1)  # so that it waits for the other one; if it doesn't yet, the test proves less
