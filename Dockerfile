@@ -3,8 +3,7 @@ FROM python:3.11-slim AS build
 WORKDIR /srv/claimprint
 RUN python -m venv /srv/venv
 COPY requirements.lock ./
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /srv/venv/bin/pip install --disable-pip-version-check --require-hashes -r requirements.lock
+RUN /srv/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY migrations migrations

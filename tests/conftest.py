@@ -1,6 +1,7 @@
 """A real PostgreSQL for every test that asks: the embedded one, or the server of TEST_DATABASE_URL."""
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 from starlette.testclient import TestClient
 
 from app.catalog import keys, schema, session
@@ -50,7 +52,7 @@ def template(server_url: str) -> Iterator[str]:
         schema.migrate(engine)
         engine.dispose()
         yield name
-        _run(admin, f"DROP DATABASE {name} WITH (FORCE)")
+        _drop(admin, name)
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def database_url(server_url: str, template: str) -> Iterator[str]:
     with _admin(server_url) as admin:
         _run(admin, f"CREATE DATABASE {name} TEMPLATE {template}")
         yield _sibling(server_url, name)
-        _run(admin, f"DROP DATABASE {name} WITH (FORCE)")
+        _drop(admin, name)
 
 
 @pytest.fixture
@@ -137,6 +139,17 @@ def _admin(url: str) -> Iterator[Engine]:
 def _run(engine: Engine, statement: str) -> None:
     with engine.connect() as connection:
         connection.execute(text(statement))
+
+
+def _drop(engine: Engine, name: str) -> None:
+    """Drop a database; an autovacuum that is in it belongs to the superuser and must be waited for."""
+    for attempt in range(100):
+        try:
+            return _run(engine, f"DROP DATABASE {name} WITH (FORCE)")
+        except DBAPIError:
+            if attempt == 99:
+                raise
+            time.sleep(0.1)
 
 
 def _sibling(url: str, database: str) -> str:
