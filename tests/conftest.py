@@ -143,13 +143,16 @@ def _run(engine: Engine, statement: str) -> None:
 
 def _drop(engine: Engine, name: str) -> None:
     """Drop a database; an autovacuum that is in it belongs to the superuser and must be waited for."""
-    for attempt in range(100):
+    deadline = time.monotonic() + 10
+    while True:
         try:
-            return _run(engine, f"DROP DATABASE {name} WITH (FORCE)")
+            _run(engine, f"DROP DATABASE {name} WITH (FORCE)")
         except DBAPIError:
-            if attempt == 99:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+        else:
+            return
 
 
 def _sibling(url: str, database: str) -> str:
