@@ -124,11 +124,6 @@ class Collection:
         self.asked_generation = 0
 
     @property
-    def loaded(self) -> bool:
-        """Whether there is an index to answer from."""
-        return self._current is not None
-
-    @property
     def current(self) -> TableIndex | None:
         """The index that answers now."""
         return self._current

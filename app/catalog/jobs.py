@@ -1,7 +1,6 @@
 """The job table: long work, its state and progress, and who runs it."""
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -101,8 +100,3 @@ def request_cancel(connection: Connection, job_id: UUID) -> None:
     connection.execute(
         update(job).where(job.c.job_id == job_id, job.c.state == "running").values(cancel_requested=1)
     )
-
-
-def recent_jobs(connection: Connection, limit: int) -> Sequence[AnyRow]:
-    """The newest jobs, newest first."""
-    return connection.execute(select(job).order_by(job.c.id.desc()).limit(limit)).all()

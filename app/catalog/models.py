@@ -200,7 +200,7 @@ worker = Table(
     _time("heartbeat_at", nullable=False, server_default=text("clock_timestamp()")),
     Column("generation", BigInteger, nullable=False),
     Column("index_seq", BigInteger, nullable=False),
-    Column("rebuild", JSON),  # what the last rebuild found: matching.difference
+    Column("rebuild", JSON),  # what the last rebuild found: collection.Difference
 )
 
 index_meta = Table(

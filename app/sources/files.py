@@ -3,20 +3,9 @@
 import csv
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import InvalidValue
-
-CLAIM_RULES = ("parent", "name", "csv")
-
-
-@dataclass(frozen=True, slots=True)
-class PictureFile:
-    """One file to take; `claim_id` is as found, not yet checked."""
-
-    path: Path
-    claim_id: str
 
 
 def find_files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -74,7 +74,7 @@ CREATE UNIQUE INDEX image_claim_sha256 ON image (claim_id, sha256) WHERE deleted
 CREATE INDEX image_sha256 ON image (sha256) WHERE deleted_at IS NULL;
 CREATE INDEX image_pixel_sha256 ON image (pixel_sha256) WHERE deleted_at IS NULL AND status = 'fingerprinted';
 CREATE INDEX image_unscreened ON image (created_seq) WHERE deleted_at IS NULL AND screened_at IS NULL;
--- JPEGs' bytes and hashes do not compress: spare the attempt.
+-- Hashes do not compress: spare the attempt.
 ALTER TABLE image ALTER COLUMN turned SET STORAGE EXTERNAL;
 
 CREATE TABLE match (
