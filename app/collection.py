@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from app.catalog import session, stamps
 from app.index.live import LiveIndex
+from app.index.verifiers import Verifiers
 
 # Changes applied per read while catching up; a burst larger than this takes several reads.
 CHANGES_PER_READ = 10_000
@@ -35,7 +36,7 @@ class Difference:
 
 
 class TableIndex:
-    """The Hamming indexes of the image table, together with `last`: the change stamp they stand at.
+    """The Hamming indexes and verifiers of the image table, with `last`: the change stamp they stand at.
 
     The ids in them are `created_seq`: unique, never reused, and in upload order. One thread at a time catches
     up; searching takes no lock. Always search the object that was caught up, not the one that replaced it.
@@ -48,6 +49,7 @@ class TableIndex:
         self.indexes: Mapping[str, LiveIndex] = {
             name: LiveIndex.build(loaded.hashes[name], loaded.seqs) for name in stamps.HASHES
         }
+        self.verifiers = Verifiers(loaded.seqs, loaded.verifiers)
         self._catching_up = threading.Lock()
         self._began_ns = 0
         self._asked_generation = loaded.generation
@@ -96,6 +98,8 @@ class TableIndex:
             # Only the newest change of an image counts; the reads are in stamp order, one row an image.
             gone = changes.changed[~changes.searchable]
             stay = changes.searchable
+            # Before the hashes: what a search finds has its verifier.
+            self.verifiers.put(changes.changed[stay], changes.verifiers[stay])
             for name, index in self.indexes.items():
                 if len(gone):
                     index.remove(gone)
@@ -105,9 +109,14 @@ class TableIndex:
         self.last = changes.last
 
     def contents(self) -> tuple[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Return `last` and, per hash, (hashes uint64[n], ids int64[n]) sorted by id, as they stand together."""
+        """Return `last` and (values, ids int64[n]) sorted by id, as they stand together.
+
+        Values are uint64[n] for the name of a hash, uint64[n, 4] for "verifier".
+        """
         with self._catching_up:
-            return self.last, {name: index.contents() for name, index in self.indexes.items()}
+            found = {name: index.contents() for name, index in self.indexes.items()}
+            _, ids = found[stamps.HASHES[0]]
+            return self.last, found | {"verifier": (self.verifiers.of(ids), ids)}
 
 
 class Outlived(Exception):
@@ -191,15 +200,17 @@ def difference(old: TableIndex, new: TableIndex, connection: Connection) -> Diff
     unsettled = stamps.changed_after(connection, last)
     missing = extra = differing = 0
     for name in new_contents:
-        old_hashes, old_ids = _without(unsettled, *old_contents[name])
-        new_hashes, new_ids = _without(unsettled, *new_contents[name])
+        old_values, old_ids = _without(unsettled, *old_contents[name])
+        new_values, new_ids = _without(unsettled, *new_contents[name])
         _, in_old, in_new = np.intersect1d(old_ids, new_ids, assume_unique=True, return_indices=True)
         missing = max(missing, len(new_ids) - len(in_new))
         extra = max(extra, len(old_ids) - len(in_old))
-        differing = max(differing, int(np.count_nonzero(old_hashes[in_old] != new_hashes[in_new])))
+        unequal = old_values[in_old] != new_values[in_new]
+        unequal = unequal.any(axis=tuple(range(1, unequal.ndim)))
+        differing = max(differing, int(np.count_nonzero(unequal)))
     return Difference(missing, extra, differing)
 
 
-def _without(unwanted: np.ndarray, hashes: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _without(unwanted: np.ndarray, values: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wanted = ~np.isin(ids, unwanted)
-    return hashes[wanted], ids[wanted]
+    return values[wanted], ids[wanted]

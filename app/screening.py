@@ -53,7 +53,7 @@ def _earlier_matches(
     connection: Connection, index: TableIndex, rule: Rule, row: AnyRow
 ) -> list[matches.NewMatch]:
     query = _picture(row)
-    proposed = propose(index, query, rule.near, before=row.created_seq)
+    proposed = propose(index, query, rule, before=row.created_seq)
     others = images.earlier_candidates(connection, row, proposed)
     findings = compare_many(query, [_picture(other) for other in others], rule)
     return [
@@ -72,16 +72,21 @@ def _earlier_matches(
     ]
 
 
-def propose(index: TableIndex, query: Picture, max_distance: int, *, before: int) -> list[int]:
-    """Stamps of images that a proposing hash finds within `max_distance` bits, in any orientation."""
+def propose(index: TableIndex, query: Picture, rule: Rule, *, before: int) -> list[int]:
+    """Stamps of images that a proposing hash finds and the verifier agrees to, in one of the eight orientations.
+
+    Decided in memory: on a large collection the hashes propose hundreds of strangers for every copy.
+    """
     if query.low_information:
         return []
-    found = [
-        index.indexes[name].within_many(query.turned[:, WHOLE_IMAGE_HASHES.index(name)], max_distance).ids
-        for name in PROPOSING_HASHES
-    ]
-    seqs = np.unique(np.concatenate(found))
-    return [int(seq) for seq in seqs[seqs < before]]
+    found = []
+    for name in PROPOSING_HASHES:
+        near = index.indexes[name].within_many(query.turned[:, WHOLE_IMAGE_HASHES.index(name)], rule.near)
+        earlier = near.ids < before
+        seqs, transforms = near.ids[earlier], near.queries[earlier]
+        bits = index.verifiers.distances(seqs, query.turned[transforms, len(WHOLE_IMAGE_HASHES) :])
+        found.append(seqs[bits <= rule.verifier])
+    return list(map(int, np.unique(np.concatenate(found))))
 
 
 def answer_image(connection: Connection, row: AnyRow, *, screened: bool = False) -> Answer:

@@ -38,6 +38,15 @@ def contents(index: TableIndex, name: str) -> dict[int, int]:
 def assert_equal_to_table(engine: Engine, index: TableIndex) -> None:
     for name in ("ahash", "phash", "dhash", "whash"):
         assert contents(index, name) == table(engine, name)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT created_seq, verifier FROM image WHERE deleted_at IS NULL AND status = 'fingerprinted'"
+            )
+        ).all()
+    words, ids = index.contents()[1]["verifier"]
+    found = {seq: word.astype(">u8").tobytes() for seq, word in zip(ids.tolist(), words, strict=True)}
+    assert found == {row.created_seq: bytes(row.verifier) for row in rows}
 
 
 def test_empty_table_gives_an_empty_index(engine: Engine, collection: Collection) -> None:
@@ -59,6 +68,7 @@ def test_index_follows_inserts_changes_and_deletions(engine: Engine, collection:
     for statement in (
         "UPDATE image SET deleted_at = clock_timestamp() WHERE id % 3 = 0",
         "UPDATE image SET phash = -1, dhash = 0 WHERE id % 3 = 1 AND deleted_at IS NULL",
+        "UPDATE image SET verifier = sha256(verifier) WHERE id % 3 = 2 AND deleted_at IS NULL",
         "UPDATE image SET status = 'low_information' WHERE id % 5 = 1 AND deleted_at IS NULL",
         "UPDATE image SET status = 'fingerprinted' WHERE id % 10 = 1 AND deleted_at IS NULL",
     ):

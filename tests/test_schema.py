@@ -40,6 +40,14 @@ def test_stamps_tombstones_and_events_are_kept_by_the_database(engine: Engine, s
         connection.execute(text(statement))
 
 
+@pytest.mark.parametrize("column", ["verifier", "turned"])
+def test_fingerprint_of_another_size_is_refused(engine: Engine, column: str) -> None:
+    """Loading reads all rows as one array of fixed size: one odd row would shift the rest."""
+    insert_rows(engine, 1, np.random.default_rng(0))
+    with pytest.raises(DBAPIError, match="image_fingerprint_sizes"), engine.begin() as connection:
+        connection.execute(text(f"UPDATE image SET {column} = substring({column}, 2)"))
+
+
 @pytest.mark.parametrize(
     ("change", "stamped"),
     [

@@ -120,6 +120,10 @@ image = Table(
         " AND fingerprint_version IS NOT NULL AND labels IS NOT NULL)",
         name="image_live_is_whole",
     ),
+    # NULL, as in a tombstone, satisfies it.
+    CheckConstraint(
+        "octet_length(verifier) = 32 AND octet_length(turned) = 512", name="image_fingerprint_sizes"
+    ),
     Index(
         "image_claim_sha256", "claim_id", "sha256", unique=True, postgresql_where=text("deleted_at IS NULL")
     ),

@@ -1,5 +1,6 @@
 """Reading the image table by its change stamp: what the in-memory indexes load and catch up with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,14 +8,20 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 HASHES = ("ahash", "phash", "dhash", "whash")
-COLUMNS = ("created_seq", *HASHES)
+COLUMNS = ("created_seq", *HASHES, "verifier")
+_VERIFIER = np.dtype((">u8", 4))
 
 NEWEST = 2**63 - 1
 
 # The wire form of one row of a binary COPY: a field count, then length and big-endian bytes per field. All
 # columns read are NOT NULL on the rows selected, so every row has this one size.
 _COPY_ROW = np.dtype(
-    [("fields", ">i2")] + [part for name in COLUMNS for part in ((f"{name}_size", ">i4"), (name, ">i8"))]
+    [("fields", ">i2")]
+    + [
+        part
+        for name in COLUMNS
+        for part in ((f"{name}_size", ">i4"), (name, _VERIFIER if name == "verifier" else ">i8"))
+    ]
 )
 _COPY_HEADER_BYTES = 19
 _COPY_TRAILER_BYTES = 2
@@ -23,7 +30,7 @@ _CHANGES = text(
     "SELECT m.generation, (SELECT max(change_seq) FROM image) AS newest, c.*"
     " FROM index_meta m LEFT JOIN LATERAL ("
     "  SELECT change_seq, created_seq, deleted_at IS NULL AND status = 'fingerprinted' AS searchable,"
-    "   ahash, phash, dhash, whash FROM image WHERE change_seq > :last AND change_seq <= :up_to"
+    "   ahash, phash, dhash, whash, verifier FROM image WHERE change_seq > :last AND change_seq <= :up_to"
     "  ORDER BY change_seq LIMIT :limit"
     " ) c ON true ORDER BY c.change_seq"
 )
@@ -38,14 +45,15 @@ _NEWEST = text(
 class Loaded:
     """The searchable images of one snapshot of the table.
 
-    `seqs` int64[n] are their `created_seq`; `hashes` maps each name to uint64[n]; `last` is the newest change
-    stamp that the snapshot saw (0 for an empty table).
+    `seqs` int64[n] are their `created_seq`; `hashes` maps each name to uint64[n]; `verifiers` is uint64[n, 4];
+    `last` is the newest change stamp that the snapshot saw (0 for an empty table).
     """
 
     generation: int
     last: int
     seqs: np.ndarray
     hashes: dict[str, np.ndarray]
+    verifiers: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +61,9 @@ class Changes:
     """What happened after a stamp, read in one snapshot.
 
     `changed` int64[k] are the `created_seq` of all rows changed, `searchable` bool[k] tells which of them are
-    to be found, `hashes` maps each name to uint64[k] (0 where not searchable). `last` is the newest
-    stamp read; `complete` is false when more than the limit had changed. `newest` is the table's newest.
+    to be found, `hashes` maps each name to uint64[k], `verifiers` is uint64[k, 4] (both 0 for a tombstone).
+    `last` is the newest stamp read; `complete` is false when more than the limit had changed. `newest` is the
+    table's newest.
     """
 
     generation: int
@@ -64,6 +73,7 @@ class Changes:
     changed: np.ndarray
     searchable: np.ndarray
     hashes: dict[str, np.ndarray]
+    verifiers: np.ndarray
 
 
 def load(connection: Connection) -> Loaded:
@@ -89,6 +99,7 @@ def load(connection: Connection) -> Loaded:
         last=last,
         seqs=rows["created_seq"].astype(np.int64),
         hashes={name: rows[name].astype(np.int64).view(np.uint64) for name in HASHES},
+        verifiers=rows["verifier"].astype(np.uint64),
     )
 
 
@@ -114,7 +125,14 @@ def changes_after(connection: Connection, last: int, *, up_to: int, limit: int) 
             name: np.array([getattr(row, name) or 0 for row in changed], np.int64).view(np.uint64)
             for name in HASHES
         },
+        verifiers=verifier_words([row.verifier for row in changed]),
     )
+
+
+def verifier_words(stored: Sequence[bytes | memoryview | None]) -> np.ndarray:
+    """Return the column's values as uint64[k, 4]; a tombstone has none."""
+    data = b"".join(bytes(32) if value is None else value for value in stored)
+    return np.frombuffer(data, _VERIFIER).astype(np.uint64)
 
 
 def changed_after(connection: Connection, last: int) -> np.ndarray:

@@ -1,14 +1,12 @@
 """The writer's side of a live index's tail: entries in the order of their addition, found again by id."""
 
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
+from app.index.growth import grown
 from app.index.scan import Scan
 
 _LEAST_ROOM = 64  # entries
-_Kind = TypeVar("_Kind", bound=np.generic)
 
 
 class Tail:
@@ -29,12 +27,9 @@ class Tail:
     def reserve(self, count: int) -> None:
         """Make room for `count` more entries; afterwards `append` of so many allocates no array."""
         needed = self._count + count
-        if needed <= len(self._hashes):
-            return
-        room = max(needed, 2 * len(self._hashes))
-        self._hashes = _grown(self._hashes, room)
-        self._ids = _grown(self._ids, room)
-        self._died = _grown(self._died, room)
+        self._hashes = grown(self._hashes, needed)
+        self._ids = grown(self._ids, needed)
+        self._died = grown(self._died, needed)
 
     def append(self, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> None:
         """Add living entries; room for them is reserved, none of the ids lives here, none occurs twice."""
@@ -55,9 +50,3 @@ class Tail:
         """The entries so far, as an engine, and the ticks of their deaths."""
         count = self._count
         return Scan(self._hashes[:count], self._ids[:count]), self._died[:count]
-
-
-def _grown(values: NDArray[_Kind], room: int) -> NDArray[_Kind]:
-    grown = np.zeros(room, values.dtype)
-    grown[: len(values)] = values
-    return grown

@@ -72,7 +72,7 @@ class BelowXminIndex(TableIndex):
                 " SELECT now.xmin::text::bigint AS xmin, m.generation, c.*"
                 " FROM now CROSS JOIN index_meta m LEFT JOIN LATERAL ("
                 "  SELECT created_seq, deleted_at IS NULL AND status = 'fingerprinted' AS searchable,"
-                "   ahash, phash, dhash, whash FROM image"
+                "   ahash, phash, dhash, whash, verifier FROM image"
                 "  WHERE xid >= CAST(CAST(:last AS text) AS xid8) AND xid < now.xmin"
                 " ) c ON true"
             ),
@@ -91,6 +91,7 @@ class BelowXminIndex(TableIndex):
                     name: np.array([getattr(row, name) or 0 for row in read], np.int64).view(np.uint64)
                     for name in stamps.HASHES
                 },
+                verifiers=stamps.verifier_words([row.verifier for row in read]),
             )
         )
         generation: int = rows[0].generation
