@@ -1,6 +1,6 @@
 """Who may call what: the key is checked before a byte of the body is read."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import anyio
@@ -102,10 +102,10 @@ class Access:
         return RequestTooLarge(f"the request's body is over the limit of {limit} bytes", limit=limit)
 
 
-def role(*allowed: str) -> Callable[[Request], Caller]:
+def role(*allowed: str) -> Callable[[Request], Awaitable[Caller]]:
     """Return a dependency that lets keys of these roles, and of `admin`, pass and gives the caller."""
 
-    def require(request: Request) -> Caller:
+    async def require(request: Request) -> Caller:  # a plain function would cost a thread
         caller: Caller = request.state.caller
         if caller.role != "admin" and caller.role not in allowed:
             raise NotAllowed(

@@ -1,4 +1,7 @@
-"""How a request handler gets the parts of its process."""
+"""How a request handler gets the parts of its process.
+
+The dependencies are coroutines although they wait for nothing: FastAPI runs plain functions in a thread each.
+"""
 
 from typing import Annotated
 
@@ -8,17 +11,17 @@ from fastapi import Depends, Request
 from app.parts import Parts
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
 
-def _uploads(request: Request) -> anyio.CapacityLimiter:
+async def _uploads(request: Request) -> anyio.CapacityLimiter:
     limiter: anyio.CapacityLimiter = request.app.state.uploads
     return limiter
 
 
-def _searches(request: Request) -> anyio.CapacityLimiter:
+async def _searches(request: Request) -> anyio.CapacityLimiter:
     limiter: anyio.CapacityLimiter = request.app.state.searches
     return limiter
 
