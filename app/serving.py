@@ -10,12 +10,14 @@ import shlex
 import signal
 import socket
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
 
 from app.catalog import events, keys, schema, session, workers
@@ -29,6 +31,7 @@ from app.web.metrics import SHARED_FOLDER
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
+TICK_SECONDS = 0.1
 PR_SET_PDEATHSIG = 1
 EXAMPLE_NAME = "example.jpg"
 
@@ -86,17 +89,40 @@ def worker_app() -> FastAPI:
     return create_app(settings_from_environment())
 
 
-class _Single(uvicorn.Server):
-    """One worker, in this process; it also revives the embedded database."""
+class _Interrupted(BaseException):
+    """A signal came while the database was being revived, which may take a minute."""
+
+
+class _Single:
+    """One worker, in a thread: this one, whose death PostgreSQL watches, is left to revive the database."""
 
     def __init__(self, config: uvicorn.Config, database: EmbeddedServer | None):
-        super().__init__(config)
+        self._server = uvicorn.Server(config)
         self._database = database
+        self._reviving = False
 
-    async def on_tick(self, counter: int) -> bool:
-        """Look after the database ten times a second, from the main thread, whose death PostgreSQL watches."""
-        _revive(self._database)
-        return await super().on_tick(counter)
+    def run(self, sockets: list[socket.socket]) -> None:
+        """Serve until a signal says to stop. Raises StartupError when the server ends by itself."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        serving = threading.Thread(target=self._server.run, args=(sockets,), name="server")
+        serving.start()
+        while serving.is_alive():
+            try:
+                self._reviving = not self._server.should_exit
+                if self._reviving:
+                    _revive(self._database)
+                self._reviving = False
+            except _Interrupted:
+                self._reviving = False
+            serving.join(TICK_SECONDS)
+        if not self._server.should_exit:
+            raise StartupError("the server ended by itself; its log tells why")
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._server.handle_exit(number, frame)
+        if self._reviving:
+            raise _Interrupted
 
 
 class _Several(Multiprocess):
@@ -109,7 +135,11 @@ class _Several(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         """Look after the database, then the workers."""
         _revive(self._database)
+        before = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            # What a dead worker last said of itself must not be taken for the present.
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def _revive(database: EmbeddedServer | None) -> None:

@@ -118,6 +118,43 @@ def test_killed_database_is_started_again_and_nothing_acknowledged_is_lost(start
         assert (status, shown["sha256"]) == (200, image["sha256"])
 
 
+def test_requests_are_answered_while_the_database_cannot_come_back(start: Start) -> None:
+    """What is left of the old server must end before a new one may start; that wait is nobody's but its own."""
+    service = start()
+    old = postmaster(service)
+    backends = children(old)
+    try:
+        for pid in backends:
+            os.kill(pid, signal.SIGSTOP)
+        os.kill(old, signal.SIGKILL)
+        for _ in range(20):
+            began = time.monotonic()
+            assert service.request("GET", "/livez")[0] == 200
+            assert time.monotonic() - began < 1
+            time.sleep(0.1)
+        assert service.request("GET", "/claims/KD-1/images")[0] == 503
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
+    service.wait_until_ready()
+    assert service.stop() == 0
+
+
+def test_service_can_be_stopped_while_the_database_cannot_come_back(start: Start) -> None:
+    service = start()
+    old = postmaster(service)
+    backends = children(old)
+    try:
+        for pid in backends:
+            os.kill(pid, signal.SIGSTOP)
+        os.kill(old, signal.SIGKILL)
+        time.sleep(1)
+        assert service.stop() == 0
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_killed_service_takes_its_database_with_it_and_starts_again(start: Start) -> None:
     service = start()
     service.upload("KD-1", encoded(drawn(1)))

@@ -29,7 +29,7 @@ request_seconds = Histogram(
 )
 images_total = Counter("claimprint_images_total", "Images answered", ["verdict", "created"])
 rejected_total = Counter("claimprint_rejected_files_total", "Files not taken", ["reason"])
-index_images = Gauge("claimprint_index_images", "Images in the index", multiprocess_mode="max")
+index_images = Gauge("claimprint_index_images", "Images in the index", multiprocess_mode="livemax")
 
 
 class Measured:
