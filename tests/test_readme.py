@@ -58,7 +58,8 @@ def test_curl_line_gives_the_answer_shown(service: Service) -> None:
         service.data_dir, "keys", "create", "--client", "readme", "--role", "admin"
     ).stdout.splitlines()[-1]
     service.upload("KD-2025-0199", encoded(photo("chelsea").transpose(0)))
-    (service.data_dir / "fridge.jpg").write_bytes(encoded(photo("chelsea"), quality=60))
+    (service.data_dir / "data").mkdir(exist_ok=True)
+    (service.data_dir / "data" / "example.jpg").write_bytes(encoded(photo("chelsea"), quality=60))
     done = subprocess.run(
         ["bash", "-c", line.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")],
         cwd=service.data_dir,
