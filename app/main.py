@@ -3,16 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 import anyio
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app.imaging import DecodePool
 from app.jobs.keeper import Keeper
 from app.parts import Parts, make_parts
 from app.settings import Settings
 from app.web import access, admin, claims, health, images, metrics, problems, similar
+from app.web.query import each_parameter_once
 from app.web.schemas import problem_responses
 
 DESCRIPTION = """\
@@ -21,23 +21,12 @@ Fingerprints every claim picture and says at once where it was used before.
 Send a key as `Authorization: Bearer KEY`. Every answer of 400 and up is a problem as in RFC 9457.
 """
 SEARCHES_AT_ONCE = 4
-PROBLEMS = problem_responses(401, 403, 413, 422, 503)
+OF_KEYS = problem_responses(401, 403, 413)
 
 
 def create_app(settings: Settings, decoders: DecodePool | None = None) -> FastAPI:
     """Make the application on the database that `settings.database_url` names; it connects when it starts."""
     return application(make_parts(settings, decoders=decoders))
-
-
-def with_bearer(document: dict[str, Any]) -> dict[str, Any]:
-    """Say in the OpenAPI document that a key is needed, and where it is not; `web.access` does the checking."""
-    schemes = document["components"].setdefault("securitySchemes", {})
-    schemes["key"] = {"type": "http", "scheme": "bearer", "description": "An API key."}
-    document["security"] = [{"key": []}]
-    for path in access.OPEN_PATHS & document["paths"].keys():
-        for operation in document["paths"][path].values():
-            operation["security"] = []
-    return document
 
 
 def application(parts: Parts) -> FastAPI:
@@ -58,17 +47,18 @@ def application(parts: Parts) -> FastAPI:
         version=version("claimprint"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        responses=PROBLEMS,
+        dependencies=[Depends(each_parameter_once)],
+        responses=problem_responses(422, 503),
         redoc_url=None,
     )
     app.state.parts = parts
-    app.openapi = lambda: with_bearer(FastAPI.openapi(app))  # type: ignore[method-assign]
     # Uploads wait in threads of their own number, so that searches keep theirs.
     app.state.uploads = anyio.CapacityLimiter(parts.settings.max_queued_files)
     # A wide search takes memory and a core: a few at once are as fast as many, and leave room for the rest.
     app.state.searches = anyio.CapacityLimiter(SEARCHES_AT_ONCE)
-    for router in (claims.router, images.router, similar.router, admin.router, health.router):
-        app.include_router(router)
+    for router in (claims.router, images.router, similar.router, admin.router):
+        app.include_router(router, responses=OF_KEYS)
+    app.include_router(health.router)
     problems.install(app)
     # The last added runs first: requests that access refuses are measured too.
     app.add_middleware(access.Access, parts=parts)

@@ -1,10 +1,10 @@
 """Who may call what: the key is checked before a byte of the body is read."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import anyio
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer, SecurityScopes
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,6 +28,10 @@ LONGEST_CHECK_SECONDS = 2.5
 # Checks under way at once; they are short, and a hanging database must not take the other threads with it.
 CHECKS_AT_ONCE = 32
 MAX_KEY_CHARACTERS = 200
+# What the OpenAPI document says of keys and roles; the checking is done by Access and _require.
+_KEY_IN_DOCUMENT = HTTPBearer(
+    scheme_name="key", description="An API key; an operation lists the roles that it takes.", auto_error=False
+)
 # Digits of a Content-Length; more is more bytes than any limit.
 LONGEST_LENGTH = 18
 
@@ -102,24 +106,20 @@ class Access:
         return RequestTooLarge(f"the request's body is over the limit of {limit} bytes", limit=limit)
 
 
-def role(*allowed: str) -> Callable[[Request], Awaitable[Caller]]:
-    """Return a dependency that lets keys of these roles, and of `admin`, pass and gives the caller."""
-
-    async def require(request: Request) -> Caller:  # a plain function would cost a thread
-        caller: Caller = request.state.caller
-        if caller.role != "admin" and caller.role not in allowed:
-            raise NotAllowed(
-                f"a key of role {caller.role} may not do this; it takes {' or '.join([*allowed, 'admin'])}"
-            )
-        return caller
-
-    return require
+async def _require(
+    request: Request, roles: SecurityScopes, _key: Annotated[object, Depends(_KEY_IN_DOCUMENT)]
+) -> Caller:
+    """The caller, whose key must have one of these roles; a coroutine, as a function would cost a thread."""
+    caller: Caller = request.state.caller
+    if caller.role not in roles.scopes:
+        raise NotAllowed(f"a key of role {caller.role} may not do this; it takes {' or '.join(roles.scopes)}")
+    return caller
 
 
-Portal = Annotated[Caller, Depends(role("portal"))]
-Reader = Annotated[Caller, Depends(role("portal", "qc"))]
-QualityControl = Annotated[Caller, Depends(role("qc"))]
-Admin = Annotated[Caller, Depends(role())]
+Portal = Annotated[Caller, Security(_require, scopes=["portal", "admin"])]
+Reader = Annotated[Caller, Security(_require, scopes=["portal", "qc", "admin"])]
+QualityControl = Annotated[Caller, Security(_require, scopes=["qc", "admin"])]
+Admin = Annotated[Caller, Security(_require, scopes=["admin"])]
 
 
 def own_client(caller: Caller) -> int | None:

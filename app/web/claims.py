@@ -3,10 +3,10 @@
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.catalog import images
-from app.claim_ids import checked_claim_id
+from app.claim_ids import CLAIM_ID, MAX_CLAIM_ID_CHARACTERS, checked_claim_id
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import NotFound
 from app.removal import delete_claim
@@ -16,9 +16,8 @@ from app.web.form import read_form, read_labels
 from app.web.metrics import count_upload
 from app.web.parts import Uploads, WithParts
 from app.web.problems import problem_object, problem_response
+from app.web.query import Number
 from app.web.schemas import (
-    EXAMPLE_IMAGE_ID,
-    EXAMPLE_MATCH,
     Image,
     ImageList,
     RejectedFile,
@@ -32,6 +31,15 @@ router = APIRouter(prefix="/claims/{claim_id}", tags=["claims"])
 
 # The listing holds whole images with their matches.
 MAX_IMAGES_PER_PAGE = 200
+
+# In the document only: `checked_claim_id` answers with this project's own words.
+ClaimId = Annotated[
+    str,
+    Path(
+        json_schema_extra={"pattern": f"^{CLAIM_ID.pattern}$", "maxLength": MAX_CLAIM_ID_CHARACTERS},
+        examples=["KD-2026-0042"],
+    ),
+]
 
 UPLOAD_BODY = {
     "requestBody": {
@@ -55,37 +63,6 @@ UPLOAD_BODY = {
         },
     }
 }
-EXAMPLE_ANSWER = {
-    "claim_id": "KD-2026-0042",
-    "duplicate": True,
-    "images": [
-        {
-            "image_id": EXAMPLE_IMAGE_ID,
-            "claim_id": "KD-2026-0042",
-            "file_name": "fridge.jpg",
-            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-            "format": "JPEG",
-            "width": 4000,
-            "height": 3000,
-            "seq": 150001,
-            "uploaded_at": "2026-11-22T09:30:00.000000Z",
-            "taken_at": None,
-            "labels": {"product": "fridge"},
-            "status": "fingerprinted",
-            "hashes": {
-                "ahash": "ffc3818181c3e7ff",
-                "phash": "d1c48b3a7e2f9056",
-                "dhash": "33694d4d4d69332b",
-                "whash": "ffc3818181c3ffff",
-            },
-            "verdict": "near_duplicate",
-            "matches": [EXAMPLE_MATCH],
-            "matches_total": 1,
-            "created": True,
-        }
-    ],
-    "rejected": [],
-}
 
 
 @router.post(
@@ -95,12 +72,16 @@ EXAMPLE_ANSWER = {
     openapi_extra=UPLOAD_BODY,
     responses={
         200: {"model": UploadAnswer, "description": "Every picture was stored for this claim before."},
-        201: {"content": {"application/json": {"example": EXAMPLE_ANSWER}}},
         **problem_responses(415, 507),
     },
 )
 async def upload_images(
-    claim_id: str, request: Request, response: Response, caller: Portal, parts: WithParts, uploads: Uploads
+    claim_id: ClaimId,
+    request: Request,
+    response: Response,
+    caller: Portal,
+    parts: WithParts,
+    uploads: Uploads,
 ) -> Any:
     """Store pictures of a claim and say at once where each of them was used before.
 
@@ -126,10 +107,10 @@ async def upload_images(
 
 @router.get("/images", responses=problem_responses(404))
 def list_images(
-    claim_id: str,
+    claim_id: ClaimId,
     caller: Reader,
     parts: WithParts,
-    limit: Annotated[int, Query(ge=1, le=MAX_IMAGES_PER_PAGE)] = 50,
+    limit: Annotated[Number, Query(ge=1, le=MAX_IMAGES_PER_PAGE)] = 50,
     cursor: str | None = None,
 ) -> ImageList:
     """List the images of a claim in upload order; a portal key sees its own client's."""
@@ -154,7 +135,7 @@ def list_images(
 
 
 @router.delete("", status_code=204, responses=problem_responses(404))
-def delete_whole_claim(claim_id: str, caller: Admin, parts: WithParts) -> None:
+def delete_whole_claim(claim_id: ClaimId, caller: Admin, parts: WithParts) -> None:
     """Delete all images of a claim: gone from every answer at once, their bytes erased."""
     checked_claim_id(claim_id)
     delete_claim(parts.engine, parts.pictures, claim_id, actor=caller.actor)

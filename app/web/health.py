@@ -10,20 +10,26 @@ from app.errors import DatabaseAway, Unavailable
 from app.parts import Parts
 from app.web.metrics import exposition, index_images
 from app.web.parts import WithParts
-from app.web.schemas import problem_responses
+from app.web.schemas import example_response, problem_responses
 
 router = APIRouter(tags=["health"])
 
 LONGEST_CHECK_SECONDS = 2.5
 
 
-@router.get("/livez")
+EXAMPLE_READY = {"status": "ready", "images": 150000, "index_seq": 150020}
+
+
+@router.get("/livez", responses={200: example_response({"status": "alive"})})
 async def livez() -> dict[str, str]:
     """Tell that the process answers; asks nothing else."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses=problem_responses(503))
+@router.get(
+    "/readyz",
+    responses={200: example_response(EXAMPLE_READY), **problem_responses(503)},
+)
 async def readyz(parts: WithParts) -> dict[str, str | int]:
     """Tell that the database answers and keeps commits, its schema is current, and the index is loaded."""
     try:

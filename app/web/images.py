@@ -21,6 +21,7 @@ from app.web.access import Admin, Reader, check_own
 from app.web.form import MAX_LABELS, check_labels, read_json
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
+from app.web.query import Number
 from app.web.schemas import Image, MatchList, image_members, matches_json, problem_responses
 
 router = APIRouter(prefix="/images/{image_id}", tags=["images"], responses=problem_responses(404))
@@ -86,7 +87,7 @@ def get_matches(
     image_id: str,
     caller: Reader,
     parts: WithParts,
-    limit: Annotated[int, Query(ge=1, le=MAX_MATCHES_PER_PAGE)] = 50,
+    limit: Annotated[Number, Query(ge=1, le=MAX_MATCHES_PER_PAGE)] = 50,
     cursor: str | None = None,
 ) -> MatchList:
     """List all matches of an image, best first, with images uploaded before and after it."""

@@ -14,6 +14,8 @@ from app.ingest import Outcome
 from app.matching.kinds import COPIES, KINDS
 from app.screening import NO_VERDICT, PENDING, Answer
 from app.search import Query, SimilarPage
+from app.web import examples
+from app.web.examples import shown
 from app.web.problems import MEDIA_TYPE, problem
 
 Kind = Literal[KINDS]  # type: ignore[valid-type]
@@ -25,18 +27,6 @@ Time = Annotated[
     dt.datetime,
     PlainSerializer(lambda t: t.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"), return_type=str),
 ]
-
-EXAMPLE_IMAGE_ID = "0b6b5f0e-5c1b-4c55-9a3a-8e2f6f9d1c11"
-EXAMPLE_MATCH: dict[str, Any] = {
-    "match_id": "6f8a7a52-8a0e-4a0b-b7a6-7a7d3a3b8f10",
-    "image_id": "c0a8012e-1d2f-4f6e-9f0a-2b1d3c4e5f60",
-    "claim_id": "KD-2025-0199",
-    "relation": "other_claim",
-    "kind": "near_duplicate",
-    "distances": {"ahash": 1, "phash": 2, "dhash": 3, "whash": 0, "verifier": 14},
-    "transform": "mirror",
-    "uploaded_at": "2026-03-01T10:15:00.123456Z",
-}
 
 
 class Problem(BaseModel):
@@ -64,10 +54,15 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def example_response(example: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI's description of a JSON answer that has no model: an example of it."""
+    return {"content": {"application/json": {"example": example}}}
+
+
 class Match(BaseModel):
     """One stored image found for another, with kind and evidence."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_MATCH]})
+    model_config = shown(examples.MATCH)
 
     match_id: str
     image_id: str
@@ -87,7 +82,9 @@ class Match(BaseModel):
 class Image(BaseModel):
     """One stored picture and what it matches."""
 
-    image_id: str = Field(examples=[EXAMPLE_IMAGE_ID])
+    model_config = shown(examples.IMAGE)
+
+    image_id: str = Field(examples=[examples.IMAGE_ID])
     claim_id: str = Field(examples=["KD-2026-0042"])
     file_name: str = Field(examples=["fridge.jpg"])
     sha256: str
@@ -110,11 +107,15 @@ class Image(BaseModel):
 class UploadedImage(Image):
     """A picture of this upload; `created` is false where the claim had these bytes already."""
 
+    model_config = shown(examples.UPLOADED_IMAGE)
+
     created: bool
 
 
 class RejectedFile(BaseModel):
     """A file that was not taken, and why; the other files of the request are stored."""
+
+    model_config = shown(examples.REJECTED_FILE)
 
     position: int = Field(description="Place among the request's files, from 0.")
     file_name: str
@@ -123,6 +124,8 @@ class RejectedFile(BaseModel):
 
 class UploadAnswer(BaseModel):
     """What became of the files of one upload."""
+
+    model_config = shown(examples.UPLOAD_ANSWER)
 
     claim_id: str
     duplicate: bool = Field(description="Some image is a copy of one in another claim.")
@@ -133,6 +136,8 @@ class UploadAnswer(BaseModel):
 class ImageList(BaseModel):
     """Images of one claim in upload order."""
 
+    model_config = shown(examples.IMAGE_LIST)
+
     claim_id: str
     total: int
     images: list[Image]
@@ -141,6 +146,8 @@ class ImageList(BaseModel):
 
 class MatchList(BaseModel):
     """Matches of one image, best first."""
+
+    model_config = shown(examples.MATCH_LIST)
 
     image_id: str
     verdict: Verdict
@@ -152,6 +159,8 @@ class MatchList(BaseModel):
 class SimilarImage(BaseModel):
     """One image within the distance."""
 
+    model_config = shown(examples.SIMILAR_IMAGE)
+
     image_id: str
     claim_id: str
     distance: int = Field(description="Bits.")
@@ -161,6 +170,8 @@ class SimilarImage(BaseModel):
 
 class SimilarAnswer(BaseModel):
     """All images within `max_distance` bits, nearest first, ties by upload order; one page of them."""
+
+    model_config = shown(examples.SIMILAR_ANSWER)
 
     image_id: str | None
     status: Status = Field(description="A picture of low information has no similar images.")
@@ -174,6 +185,8 @@ class SimilarAnswer(BaseModel):
 
 class Job(BaseModel):
     """Long work: its state, how far it is, and what came of it."""
+
+    model_config = shown(examples.JOB)
 
     job_id: str
     kind: str

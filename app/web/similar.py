@@ -14,6 +14,7 @@ from app.web.access import QualityControl
 from app.web.form import read_form
 from app.web.opaque import opaque_id
 from app.web.parts import Searches, Uploads, WithParts
+from app.web.query import Number
 from app.web.schemas import SimilarAnswer, problem_responses, similar_json
 
 router = APIRouter(tags=["similar"], responses=problem_responses(400, 422))
@@ -39,14 +40,14 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    max_distance: int = Field(default=10, ge=0, le=HASH_BITS, description="Bits, inclusive.")
+    max_distance: Number = Field(default=10, ge=0, le=HASH_BITS, description="Bits, inclusive.")
     hash_name: Literal[WHOLE_IMAGE_HASHES] = Field(  # type: ignore[valid-type]
         default="phash", alias="hash", description="Which hash."
     )
     orientations: Literal[ORIENTATIONS] = Field(  # type: ignore[valid-type]
         default="as_stored", description="`all`: in any of the eight orientations."
     )
-    limit: int = Field(default=50, ge=1, le=MAX_LIMIT, description="Images per page.")
+    limit: Number = Field(default=50, ge=1, le=MAX_LIMIT, description="Images per page.")
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
     def query(self) -> Query:

@@ -119,9 +119,3 @@ def test_file_past_its_limit_is_rejected(client: TestClient) -> None:
     (rejected,) = response.json()["rejected"]
     assert rejected["problem"]["status"] == 413
     assert rejected["problem"]["limit"] == 25 * 1024 * 1024
-
-
-def test_openapi_describes_the_upload_with_an_example(client: TestClient) -> None:
-    upload_path = client.get("/openapi.json").json()["paths"]["/claims/{claim_id}/images"]["post"]
-    assert "multipart/form-data" in upload_path["requestBody"]["content"]
-    assert upload_path["responses"]["201"]["content"]["application/json"]["example"]["duplicate"] is True

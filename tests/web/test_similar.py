@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -191,3 +192,15 @@ def test_cursor_of_another_query_is_refused(client: TestClient, rows: Any) -> No
 def test_cursor_that_was_never_handed_out_is_refused(client: TestClient, rows: Any, cursor: str) -> None:
     params = {"image_id": str(rows.image_ids[0]), "cursor": cursor}
     assert_problem(client.get("/similar", params=params), 400, "cursor")
+
+
+@pytest.mark.parametrize("value", ["1_0", "%2B5", "%205", "5.0", "%D9%A5", "", "0x5", "1e1"])
+def test_number_that_is_not_in_plain_digits_is_refused(client: TestClient, value: str) -> None:
+    for parameter in ("max_distance", "limit"):
+        response = client.get(f"/similar?image_id={uuid4()}&{parameter}={value}")
+        assert_problem(response, 422, parameter)
+
+
+def test_parameter_given_twice_is_refused(client: TestClient) -> None:
+    response = client.get(f"/similar?image_id={uuid4()}&max_distance=1&max_distance=20")
+    assert_problem(response, 422, "max_distance")

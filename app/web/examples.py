@@ -1,0 +1,103 @@
+"""What the OpenAPI document shows: one claim picture, mirrored from another claim, through every answer."""
+
+from typing import Any
+
+from pydantic import ConfigDict
+
+IMAGE_ID = "0b6b5f0e-5c1b-4c55-9a3a-8e2f6f9d1c11"
+CLAIM_ID = "KD-2026-0042"
+_UPLOADED_AT = "2026-11-22T09:30:00.000000Z"
+_FOUND = {
+    "image_id": "c0a8012e-1d2f-4f6e-9f0a-2b1d3c4e5f60",
+    "claim_id": "KD-2025-0199",
+    "transform": "mirror",
+    "uploaded_at": "2026-03-01T10:15:00.123456Z",
+}
+MATCH: dict[str, Any] = _FOUND | {
+    "match_id": "6f8a7a52-8a0e-4a0b-b7a6-7a7d3a3b8f10",
+    "relation": "other_claim",
+    "kind": "near_duplicate",
+    "distances": {"ahash": 1, "phash": 2, "dhash": 3, "whash": 0, "verifier": 14},
+}
+IMAGE: dict[str, Any] = {
+    "image_id": IMAGE_ID,
+    "claim_id": CLAIM_ID,
+    "file_name": "fridge.jpg",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "format": "JPEG",
+    "width": 4000,
+    "height": 3000,
+    "seq": 150001,
+    "uploaded_at": _UPLOADED_AT,
+    "taken_at": None,
+    "labels": {"product": "fridge"},
+    "status": "fingerprinted",
+    "hashes": {
+        "ahash": "ffc3818181c3e7ff",
+        "phash": "d1c48b3a7e2f9056",
+        "dhash": "33694d4d4d69332b",
+        "whash": "ffc3818181c3ffff",
+    },
+    "verdict": "near_duplicate",
+    "matches": [MATCH],
+    "matches_total": 1,
+}
+UPLOADED_IMAGE = IMAGE | {"created": True}
+REJECTED_FILE: dict[str, Any] = {
+    "position": 1,
+    "file_name": "letter.docx",
+    "problem": {
+        "type": "/problems/unsupported-format",
+        "title": "Unsupported Media Type",
+        "status": 415,
+        "detail": "This is no picture of a kind that is taken.",
+    },
+}
+UPLOAD_ANSWER = {
+    "claim_id": CLAIM_ID,
+    "duplicate": True,
+    "images": [UPLOADED_IMAGE],
+    "rejected": [REJECTED_FILE],
+}
+IMAGE_LIST = {"claim_id": CLAIM_ID, "total": 1, "images": [IMAGE], "next_cursor": None}
+MATCH_LIST = {
+    "image_id": IMAGE_ID,
+    "verdict": "near_duplicate",
+    "total": 1,
+    "matches": [MATCH],
+    "next_cursor": None,
+}
+SIMILAR_IMAGE = _FOUND | {"distance": 2}
+SIMILAR_ANSWER = {
+    "image_id": IMAGE_ID,
+    "status": "fingerprinted",
+    "hash": "phash",
+    "max_distance": 10,
+    "total": 1,
+    "index_seq": 150020,
+    "matches": [SIMILAR_IMAGE],
+    "next_cursor": None,
+}
+JOB = {
+    "job_id": "7d0f3c52-19f5-4a39-8e55-b2a3b5c0a6de",
+    "kind": "reindex",
+    "params": {"rehash": False},
+    "state": "succeeded",
+    "progress": {"step": "rebuild", "workers": 2, "workers_done": 2},
+    "result": {
+        "generation": 3,
+        "images": 150000,
+        "workers": 2,
+        "difference": {"missing": 0, "extra": 0, "differing": 0},
+    },
+    "error": None,
+    "requested_by": "operations/cp_Zk3vN0pQ",
+    "created_at": _UPLOADED_AT,
+    "started_at": _UPLOADED_AT,
+    "finished_at": "2026-11-22T09:30:01.500000Z",
+}
+
+
+def shown(example: dict[str, Any]) -> ConfigDict:
+    """Return the configuration of a model that shows this example."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
