@@ -28,7 +28,7 @@ def colour_levels(image: Image.Image, grey: Image.Image) -> NDArray[np.int64]:
     The shares of black and grey are of all pixels, those of hues of the coloured pixels.
     """
     hsv = np.asarray(image.convert("HSV"))
-    bins = _BIN_OF_COLOUR[(hsv[..., 0].astype(np.uint16) << 8) | hsv[..., 1]]
+    bins = _BIN_OF_COLOUR.take((hsv[..., 0].astype(np.uint16) << 8) | hsv[..., 1])
     bins[np.asarray(grey) < _BLACK] = 0
     counts = np.bincount(bins.ravel(), minlength=VALUES + 1)
     shares = np.concatenate([counts[:2] / bins.size, counts[2:VALUES] / max(1, counts[2:].sum())])

@@ -9,9 +9,10 @@ two pixels and more, and the 1,200 around the picture, count as many as the pict
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from app.fingerprints.bits import words
 from app.fingerprints.difference import difference_bits
@@ -59,18 +60,57 @@ def boxes(smooth: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
     bright = smooth > _THRESHOLD
     found = []
     counted = _BORDER
-    for mask in (bright, ~bright):
-        # Neighbours share a side; labels come in the order of each region's first pixel.
-        labels, _ = scipy.ndimage.label(mask)
-        sizes = np.bincount(labels.ravel())[1:].tolist()
-        places = scipy.ndimage.find_objects(labels)
-        for size, (rows, columns) in zip(sizes, places, strict=True):
-            if mask is not bright and counted >= smooth.size:
-                break
-            counted += size if size > 1 else 0
-            if size > _LEAST_PIXELS:
-                found.append((rows.start, columns.start, rows.stop, columns.stop))
+    regions = _regions(bright)
+    for is_bright, size, box in sorted(regions, key=lambda region: not region[0]):  # else as they come
+        if not is_bright and counted >= bright.size:
+            break
+        counted += size if size > 1 else 0
+        if size > _LEAST_PIXELS:
+            found.append(box)
     return found or [(0, 0, SIDE, SIDE)]
+
+
+def _regions(bright: NDArray[np.bool_]) -> list[tuple[bool, int, tuple[int, int, int, int]]]:
+    """Regions of equal pixels that share sides: (bright, pixels, box), in the order of their first pixels.
+
+    By runs: a picture of 90,000 pixels has a few hundred, and joining those costs a quarter of labelling pixels.
+    """
+    width = bright.shape[1]
+    changes = np.ones(
+        bright.shape, np.bool_
+    )  # where a run starts: at each row's first pixel, and at each change
+    np.not_equal(bright[:, 1:], bright[:, :-1], out=changes[:, 1:])
+    starts = np.flatnonzero(changes)
+    kinds = bright.ravel()[starts]
+    # Wherever a run of one row or of the next begins, one pair of runs begins to touch.
+    above = np.union1d(
+        starts[: np.searchsorted(starts, bright.size - width)], starts[starts >= width] - width
+    )
+    upper = np.searchsorted(starts, above, side="right") - 1
+    lower = np.searchsorted(starts, above + width, side="right") - 1
+    touch = kinds[upper] == kinds[lower]
+    links = coo_array((touch[touch], (upper[touch], lower[touch])), shape=(len(starts),) * 2)
+    count, region = connected_components(links, directed=False)
+
+    lengths = np.diff(starts, append=bright.size)
+    rows, lefts = np.divmod(starts, width)
+    sizes = np.bincount(region, lengths, count).astype(np.int64)
+    left, right = np.full(count, width), np.zeros(count, np.int64)
+    np.minimum.at(left, region, lefts)
+    np.maximum.at(right, region, lefts + lengths)
+    # Runs come row by row: a region's first run has its top, its last the bottom.
+    runs = np.arange(len(starts))
+    first, last = np.full(count, len(starts)), np.zeros(count, np.int64)
+    np.minimum.at(first, region, runs)
+    np.maximum.at(last, region, runs)
+    order = np.argsort(first)
+    columns = (kinds[first], sizes, rows[first], left, rows[last] + 1, right)
+    return [
+        (is_bright, size, (top, start, bottom, end))
+        for is_bright, size, top, start, bottom, end in zip(
+            *(column[order].tolist() for column in columns), strict=True
+        )
+    ]
 
 
 def _median(values: NDArray[np.uint8]) -> NDArray[np.uint8]:

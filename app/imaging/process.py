@@ -20,7 +20,15 @@ from app.imaging.limits import DecodeLimits
 # The child decodes hostile bytes: it inherits what starting Python takes, and no secrets.
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME")
 _KEPT_BYTES = 32 << 20  # more than the pictures of a camera file; what is larger goes back at once
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # One heap for all threads: each further one would reserve 64 MB of the address space that is limited. It keeps
+    # what a picture needed for the next one: memory given back and taken anew costs 3 ms a camera file.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
+    "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
+}
+"""What the libraries of a decoding process are told, on top of what it inherits."""
 
 
 class NotAcceptedError(Exception):
@@ -134,13 +142,5 @@ class DecodeProcess:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    threads = dict.fromkeys(_ONE_THREAD, "1")
-    # One heap for all threads: each further one would reserve 64 MB of the address space that is limited. It keeps
-    # what a picture needed for the next one: memory given back and taken anew costs 3 ms a camera file.
     package = str(Path(str(app.__file__)).resolve().parent.parent)
-    heap = {
-        "MALLOC_ARENA_MAX": "1",
-        "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
-        "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
-    }
-    return kept | threads | heap | {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | ENVIRONMENT | {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
