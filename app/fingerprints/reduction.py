@@ -21,7 +21,7 @@ SIZES: tuple[tuple[int, int], ...] = ((8, 8), (9, 8), (32, 32), (64, 64))
 """(width, height) for the average hash, the difference hash, the perceptual hash, wavelet and verifier."""
 
 _SIDES = (8, 9, 32, 64)
-_BAND_ROWS = 8  # measured: 1.8 ms for all, against 2.0 with 4 or 16 rows and 2.9 without bands
+_BAND_ROWS = 4  # measured: 0.9 ms for all of 512 x 288, against 1.2 with 8 rows and 2.2 without bands
 _ONE = 1 << 22
 _LOBES = 3
 
@@ -66,34 +66,40 @@ def plain_reductions(grey: Image.Image) -> Reductions:
 def _by_products(grey: NDArray[np.uint8]) -> Reductions:
     height, width = grey.shape
     pixels = grey.astype(np.float64)
-    lower = {side: _reduced(pixels, side) for side in _SIDES}
-    narrower = {side: _reduced(pixels.T, side) for side in _SIDES}
-    return Reductions(
-        *(
-            turned_stack(
-                _finished(lower, narrower, width, height, size).astype(np.uint8),
-                _finished(narrower, lower, height, width, size).astype(np.uint8),
-            )
-            for size in SIZES
-        )
-    )
+    lower = {side: _lowered(pixels, side) for side in _SIDES}
+    narrower = {side: _narrowed(pixels, side) for side in _SIDES}
+    found = []
+    for columns, rows in SIZES:
+        if _height_goes_first(width, height, columns, rows):
+            upright = _narrowed(lower[rows], columns)
+        else:
+            upright = _lowered(narrower[columns], rows)
+        # The same of the transposed picture, left as it lies: its rows are our columns.
+        if _height_goes_first(height, width, columns, rows):
+            transposed = _lowered(narrower[rows], columns)
+        else:
+            transposed = _narrowed(lower[columns], rows)
+        found.append(turned_stack(upright.astype(np.uint8), transposed.T.astype(np.uint8)))
+    return Reductions(*found)
 
 
-def _finished(
-    lower: dict[int, _Pixels], narrower: dict[int, _Pixels], width: int, height: int, size: tuple[int, int]
-) -> _Pixels:
-    """The second pass: `lower` holds the pictures of less height, `narrower` (transposed) of less width."""
-    columns, rows = size
-    if _height_goes_first(width, height, columns, rows):
-        return _reduced(lower[rows].T, columns).T
-    return _reduced(narrower[columns].T, rows)
-
-
-def _reduced(pixels: _Pixels, side: int) -> _Pixels:
-    """One pass: axis 0 reduced to `side`; whole numbers 0 to 255, in and out."""
+def _lowered(pixels: _Pixels, side: int) -> _Pixels:
+    """One pass down the columns: `side` rows of whole numbers 0 to 255, as those of `pixels`."""
     sums = np.empty((side, pixels.shape[1]))
-    for rows, reach, weights in _bands(len(pixels), side):
-        np.matmul(weights, pixels[reach], out=sums[rows])
+    for places, reach, weights in _bands(len(pixels), side):
+        np.matmul(weights, pixels[reach], out=sums[places])
+    return _rounded(sums)
+
+
+def _narrowed(pixels: _Pixels, side: int) -> _Pixels:
+    """One pass along the rows: `side` columns."""
+    sums = np.empty((len(pixels), side))
+    for places, reach, weights in _bands(pixels.shape[1], side):
+        sums[:, places] = pixels[:, reach] @ weights.T
+    return _rounded(sums)
+
+
+def _rounded(sums: _Pixels) -> _Pixels:
     sums += _ONE // 2
     sums *= 1 / _ONE  # a power of two: exact
     np.floor(sums, out=sums)
