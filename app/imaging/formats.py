@@ -38,8 +38,8 @@ _DEFLATE_AT_BEST = 1032  # zlib's own figure for the most that one byte inflates
 def checked_format(data: bytes, limits: DecodeLimits) -> str:
     """Pillow's name for the format, judged by content alone, of a file that may be handed to its decoder.
 
-    Raises PictureTooLarge (bytes), UnsupportedFormat, or BrokenPicture for an empty file and for structures
-    that cost more than any real picture: JPEG scans, PNG chunks.
+    Raises PictureTooLarge (bytes), UnsupportedFormat, or BrokenPicture for an empty file and for more PNG chunks
+    than any real picture has. How many scans a JPEG may have depends on its pixels: `check_jpeg_scans`.
     """
     if not data:
         raise BrokenPicture("The file is empty.")
@@ -53,9 +53,7 @@ def checked_format(data: bytes, limits: DecodeLimits) -> str:
         raise UnsupportedFormat("AVIF pictures are switched off here (setting ALLOW_AVIF).")
     if name == "HEIF" and not limits.allow_heic:
         raise UnsupportedFormat("HEIC pictures are switched off here (setting ALLOW_HEIC).")
-    if name == "JPEG":
-        check_jpeg_scans(data, limits.max_jpeg_scans)
-    elif name == "PNG":
+    if name == "PNG":
         _check_png(data, limits.max_png_chunks)
     return name
 
