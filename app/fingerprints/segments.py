@@ -73,7 +73,7 @@ def boxes(smooth: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
 def _regions(bright: NDArray[np.bool_]) -> list[tuple[bool, int, tuple[int, int, int, int]]]:
     """Regions of equal pixels that share sides: (bright, pixels, box), in the order of their first pixels.
 
-    By runs: a picture of 90,000 pixels has a few hundred, and joining those costs a quarter of labelling pixels.
+    By runs: a picture of 90,000 pixels has a few hundred, and joining those costs less than labelling pixels.
     """
     width = bright.shape[1]
     changes = np.ones(
@@ -114,7 +114,7 @@ def _regions(bright: NDArray[np.bool_]) -> list[tuple[bool, int, tuple[int, int,
 
 
 def _median(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Median of each 3 x 3 square, edges repeated: Pillow's `MedianFilter`, an eighth of its time.
+    """Median of each 3 x 3 square, edges repeated: Pillow's `MedianFilter`, a ninth of its time.
 
     Sorts the three of each column, then takes the median of the largest low, the middle middle and the least
     high, as is well known; all by minima and maxima of whole pictures.
