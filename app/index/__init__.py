@@ -3,6 +3,7 @@
 protocol       what every engine answers, and the values it answers with
 scan           the exhaustive popcount scan: the oracle, and the best engine at very large radii
 bktree         the BK-tree over flat arrays: the default
+wide           the scan over codes of up to 128 bits, in two words
 live           an engine kept current: adds and removes findable at once, merged in the background
 kernels        the compiled loops; compiling: how they get compiled without ever delaying a request
 """

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from app.index import kernels
 from app.index.bktree import BKTree
 from app.index.protocol import Engine, ManyNeighbours, Neighbours, checked_hashes, checked_ids
-from app.index.scan import Scan
 from app.index.tail import Tail
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ class _Version:
     base: Engine
     base_by_id: NDArray[np.uint32]
     base_died: NDArray[np.uint32]
-    tail: Scan
+    tail: Engine
     tail_died: NDArray[np.uint32]
     clock: int
     living: int
@@ -87,7 +86,8 @@ class LiveIndex:
         self._writing = threading.Lock()  # held for each change, and for the moment of a swap
         self._merging = threading.Lock()  # held for a whole merge
         self._merge_scheduled = False
-        self._tail = Tail()
+        self._words = hashes.shape[1:]  # () where a hash is one word
+        self._tail = Tail(self._words)
         base, by_id = _base(engine, hashes, ids)
         no_ticks = np.zeros(0, np.uint32)
         self._version = _Version(base, by_id, no_ticks, *self._tail.view(), clock=0, living=len(base))
@@ -98,10 +98,13 @@ class LiveIndex:
     def build(
         cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64], *, engine: type[Engine] = BKTree
     ) -> Self:
-        """Index `hashes` uint64[n] under `ids` int64[n]; ValueError for other arrays or a repeated id."""
+        """Index `hashes` uint64[n] under `ids` int64[n]; ValueError for other arrays or a repeated id.
+
+        Hashes and queries are rows of words where the engine's are: see `wide.WideScan`.
+        """
         return cls(hashes, ids, engine)
 
-    def within(self, query: int | np.uint64, max_distance: int) -> Neighbours:
+    def within(self, query: Any, max_distance: int) -> Neighbours:
         """Every id whose hash is within `max_distance` bits of `query`; ValueError as for an engine."""
         version = self._version
         base = version.base
@@ -158,7 +161,7 @@ class LiveIndex:
         A search sees all of them or none. Of an id that occurs several times the last hash counts. ValueError
         for other dtypes or lengths; then nothing is added.
         """
-        hashes = checked_hashes(hashes)
+        hashes = checked_hashes(hashes, self._words)
         hashes, ids = _last_of_each_id(hashes, checked_ids(ids, len(hashes)))
         if len(ids):
             self._change(buried=ids, hashes=hashes, ids=ids)
@@ -167,7 +170,7 @@ class LiveIndex:
         """Let `ids` int64[k] be found no more, all at the same moment; those not present are passed over."""
         ids = np.unique(checked_ids(ids))
         if len(ids):
-            self._change(buried=ids, hashes=np.empty(0, np.uint64), ids=np.empty(0, np.int64))
+            self._change(buried=ids, hashes=np.empty((0, *self._words), np.uint64), ids=np.empty(0, np.int64))
 
     def merge_now(self) -> None:
         """Bring everything that was written before the call into the base; returns when that is done."""
@@ -235,7 +238,7 @@ class LiveIndex:
             base_died[kernels.locate(base.ids, by_id, died)] = _TICK_OF_SWAP
             later = slice(len(old.tail), None)
             alive = new.alive(new.tail_died[later])
-            tail = Tail()
+            tail = Tail(self._words)
             tail.reserve(int(np.count_nonzero(alive)))
             tail.append(new.tail.hashes[later][alive], new.tail.ids[later][alive])
             seen_tail, tail_died = tail.view()

@@ -1,7 +1,7 @@
 """What every Hamming engine answers, and the values it answers with."""
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class ManyNeighbours:
 class Searchable(Protocol):
     """Whatever can be searched for hashes: an engine, or a live index."""
 
-    def within(self, query: int | np.uint64, max_distance: int) -> Neighbours:
+    def within(self, query: Any, max_distance: int) -> Neighbours:
         """Every id whose hash differs from `query` in at most `max_distance` bits.
 
         Raises ValueError if `max_distance` is not in 0..64 or `query` not in 0..2**64 - 1.
@@ -74,6 +74,7 @@ class Searchable(Protocol):
 class Engine(Searchable, Protocol):
     """An immutable exact index over hashes and ids; safe for any number of threads.
 
+    A hash is one 64-bit word, but for `wide.WideScan`, where it is a row of words, and so is a query.
     `hashes` uint64[n] and `ids` int64[n] are in the engine's own order: place i of one belongs to place i of
     the other, and positions are such places. Nobody writes to them. An id or a hash may occur several times.
     """
@@ -93,9 +94,7 @@ class Engine(Searchable, Protocol):
         """Index copies of `hashes` uint64[n] and `ids` int64[n]; ValueError for other dtypes or lengths."""
         ...
 
-    def positions_within(
-        self, query: int | np.uint64, max_distance: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    def positions_within(self, query: Any, max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """As `within`, positions int64[k] in the place of ids."""
         ...
 
@@ -125,10 +124,11 @@ def checked_hash(value: int | np.uint64) -> np.uint64:
     return np.uint64(number)
 
 
-def checked_hashes(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """`values` as a contiguous, writable uint64[n], copied only if needed; ValueError for any other array."""
-    if values.dtype != np.uint64 or values.ndim != 1:
-        raise ValueError(f"hashes must be uint64[n], these are {values.dtype}{list(values.shape)}")
+def checked_hashes(values: NDArray[np.uint64], words: tuple[int, ...] = ()) -> NDArray[np.uint64]:
+    """`values` as a contiguous, writable uint64[n, *words], copied only if needed; else a ValueError."""
+    if values.dtype != np.uint64 or values.ndim == 0 or values.shape[1:] != words:
+        wanted = ", ".join(map(str, ("n", *words)))
+        raise ValueError(f"hashes must be uint64[{wanted}], these are {values.dtype}{list(values.shape)}")
     return np.require(values, requirements=["C", "W", "A"])
 
 

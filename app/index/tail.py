@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from app.index.growth import grown
 from app.index.scan import Scan
+from app.index.wide import WideScan
 
 _LEAST_ROOM = 64  # entries
 
@@ -17,9 +18,10 @@ class Tail:
     here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, words: tuple[int, ...] = ()) -> None:
+        self._scan: type[Scan | WideScan] = WideScan if words else Scan
         self._count = 0
-        self._hashes = np.empty(_LEAST_ROOM, np.uint64)
+        self._hashes = np.empty((_LEAST_ROOM, *words), np.uint64)
         self._ids = np.empty(_LEAST_ROOM, np.int64)
         self._died = np.zeros(_LEAST_ROOM, np.uint32)
         self._places: dict[int, int] = {}  # of the living: one for each id
@@ -46,7 +48,7 @@ class Tail:
             self._died[places] = tick
         return len(places)
 
-    def view(self) -> tuple[Scan, NDArray[np.uint32]]:
+    def view(self) -> tuple[Scan | WideScan, NDArray[np.uint32]]:
         """The entries so far, as an engine, and the ticks of their deaths."""
         count = self._count
-        return Scan(self._hashes[:count], self._ids[:count]), self._died[:count]
+        return self._scan(self._hashes[:count], self._ids[:count]), self._died[:count]
