@@ -11,9 +11,12 @@ from sqlalchemy import Connection, Engine
 from app.catalog import session, stamps
 from app.index.live import LiveIndex
 from app.index.verifiers import Verifiers
+from app.index.wide import WideScan
 
 # Changes applied per read while catching up; a burst larger than this takes several reads.
 CHANGES_PER_READ = 10_000
+# The name of the index over colour codes: of two words, and searched by scan.
+COLOURS = "colorhash"
 # Where a connection keeps which cluster it leads to.
 IDENTITY = "claimprint_identity"
 
@@ -46,16 +49,24 @@ class TableIndex:
         self.generation = loaded.generation
         self.identity = identity
         self.last = loaded.last
+        filled = loaded.filled
         self.indexes: Mapping[str, LiveIndex] = {
-            name: LiveIndex.build(loaded.hashes[name], loaded.seqs) for name in stamps.HASHES
+            **{name: LiveIndex.build(loaded.hashes[name], loaded.seqs) for name in stamps.FIRST_HASHES},
+            stamps.LATER_HASH: LiveIndex.build(loaded.hashes[stamps.LATER_HASH][filled], loaded.seqs[filled]),
+            COLOURS: LiveIndex.build(loaded.colour_codes[filled], loaded.seqs[filled], engine=WideScan),
         }
         self.verifiers = Verifiers(loaded.seqs, loaded.verifiers)
+        self._to_fill = set(loaded.seqs[~filled].tolist())
         self._catching_up = threading.Lock()
         self._began_ns = 0
         self._asked_generation = loaded.generation
 
     def __len__(self) -> int:
-        return len(self.indexes[stamps.HASHES[0]])
+        return len(self.indexes[stamps.FIRST_HASHES[0]])
+
+    def lacking(self, name: str) -> int:
+        """Number of images that this hash was not computed for yet: a search by it would not find them."""
+        return 0 if name in stamps.FIRST_HASHES else len(self._to_fill)
 
     def catch_up(self, connection: Connection, *, committed: int = 0) -> int:
         """Apply every change committed before this call; return the generation that the table asks for.
@@ -96,26 +107,30 @@ class TableIndex:
     def _apply(self, changes: stamps.Changes) -> None:
         if len(changes.changed):
             # Only the newest change of an image counts; the reads are in stamp order, one row an image.
-            gone = changes.changed[~changes.searchable]
             stay = changes.searchable
+            filled = stay & changes.filled
             # Before the hashes: what a search finds has its verifier.
             self.verifiers.put(changes.changed[stay], changes.verifiers[stay])
             for name, index in self.indexes.items():
-                if len(gone):
-                    index.remove(gone)
-                if stay.any():
-                    index.add(changes.hashes[name][stay], changes.changed[stay])
+                known = stay if name in stamps.FIRST_HASHES else filled
+                if not known.all():
+                    index.remove(changes.changed[~known])
+                if known.any():
+                    hashes = changes.colour_codes if name == COLOURS else changes.hashes[name]
+                    index.add(hashes[known], changes.changed[known])
+            self._to_fill.difference_update(changes.changed.tolist())
+            self._to_fill.update(changes.changed[stay & ~filled].tolist())
         # Last: a search that sees this stamp must find what it stands for.
         self.last = changes.last
 
     def contents(self) -> tuple[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """Return `last` and (values, ids int64[n]) sorted by id, as they stand together.
 
-        Values are uint64[n] for the name of a hash, uint64[n, 4] for "verifier".
+        Values are uint64[n] for the name of a hash, uint64[n, 2] for COLOURS, uint64[n, 4] for "verifier".
         """
         with self._catching_up:
             found = {name: index.contents() for name, index in self.indexes.items()}
-            _, ids = found[stamps.HASHES[0]]
+            _, ids = found[stamps.FIRST_HASHES[0]]
             return self.last, found | {"verifier": (self.verifiers.of(ids), ids)}
 
 

@@ -12,12 +12,13 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine
 
-from app.catalog import images, session
+from app.catalog import images, new_images, session
 from app.catalog.matches import EMPTY_PAGE
+from app.catalog.new_images import NewImage
 from app.catalog.rows import AnyRow
 from app.collection import Collection
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
-from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.value import colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.imaging import DecodePool, Fingerprinted
 from app.matching.kinds import Rule
@@ -211,16 +212,14 @@ class Intake:
                 if item.image_id not in created and not unknown:
                     self.pictures.erase(item.image_id)
 
-    def _insert(
-        self, connection: Connection, new: Sequence[images.NewImage], created: set[UUID]
-    ) -> list[AnyRow]:
+    def _insert(self, connection: Connection, new: Sequence[NewImage], created: set[UUID]) -> list[AnyRow]:
         """Return the live row of each image in its order; put the ids of those that are new into `created`."""
         # The same bytes twice in one request are one row, listed twice.
         wanted = list({item.sha256: item for item in reversed(new)}.values())[::-1]
         found: dict[bytes, AnyRow] = {}
         for _ in range(INSERT_ATTEMPTS):
             missing = [item for item in wanted if item.sha256 not in found]
-            for row in images.insert_images(connection, missing).values():
+            for row in new_images.insert_images(connection, missing).values():
                 found[row.sha256] = row
                 created.add(row.image_id)
             replayed = [item.sha256 for item in missing if item.sha256 not in found]
@@ -260,14 +259,15 @@ class Intake:
 
 def pixel_columns(fingerprinted: Fingerprinted) -> dict[str, Any]:
     """Values of the columns that come from the pixels: those an upload sets and a rehash sets again."""
-    fingerprint: Fingerprint = fingerprinted.fingerprint
-    hashes = fingerprint.hashes
+    fingerprint = fingerprinted.fingerprint
     return {
         "pixel_sha256": fingerprinted.pixel_sha256,
         "status": fingerprinted.status,
-        **{name: hashes[name] for name in WHOLE_IMAGE_HASHES},
+        **fingerprint.hashes,
+        "colorhash": fingerprint.colorhash,
+        "colour_code": colour_code_to_bytes(fingerprint.colour_code),
         "verifier": fingerprint.verifier_bytes,
-        "turned": fingerprint.to_bytes(),
+        "turned": turned_to_bytes(fingerprint.turned),
         "fingerprint_version": FINGERPRINT_VERSION,
         "library_versions": library_versions(),
     }
@@ -279,10 +279,10 @@ def new_image(
     client_id: int | None,
     labels: Mapping[str, Any],
     source: Mapping[str, Any] | None,
-) -> images.NewImage:
+) -> NewImage:
     """Return the row to insert for a decoded file."""
     decoded = item.fingerprinted
-    return images.NewImage(
+    return NewImage(
         image_id=item.image_id,
         claim_id=claim_id,
         uploaded_by=client_id,
@@ -299,5 +299,6 @@ def new_image(
         camera_make=decoded.camera_make,
         camera_model=decoded.camera_model,
         camera_software=decoded.camera_software,
+        segments=decoded.fingerprint.segments,
         **pixel_columns(decoded),
     )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
 from app.collection import Collection, TableIndex
-from app.fingerprints.value import ROW_WORDS, WHOLE_IMAGE_HASHES
+from app.fingerprints.value import COLUMN_OF, VERIFIER, colour_code_from_bytes, turned_from_bytes
 from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare_many
 
 MATCHES_IN_ANSWER = 100
@@ -52,10 +52,12 @@ def screen_rows(
 def _earlier_matches(
     connection: Connection, index: TableIndex, rule: Rule, row: AnyRow
 ) -> list[matches.NewMatch]:
-    query = _picture(row)
+    query = _picture(row, turned_from_bytes(row.turned))
     proposed = propose(index, query, rule, before=row.created_seq)
     others = images.earlier_candidates(connection, row, proposed)
-    findings = compare_many(query, [_picture(other) for other in others], rule)
+    findings = compare_many(
+        query, [_picture(other, turned_from_bytes(other.turned, rows=1)) for other in others], rule
+    )
     return [
         matches.NewMatch(
             earlier_id=other.id,
@@ -81,10 +83,10 @@ def propose(index: TableIndex, query: Picture, rule: Rule, *, before: int) -> li
         return []
     found = []
     for name in PROPOSING_HASHES:
-        near = index.indexes[name].within_many(query.turned[:, WHOLE_IMAGE_HASHES.index(name)], rule.near)
+        near = index.indexes[name].within_many(query.turned[:, COLUMN_OF[name]], rule.near)
         earlier = near.ids < before
         seqs, transforms = near.ids[earlier], near.queries[earlier]
-        bits = index.verifiers.distances(seqs, query.turned[transforms, len(WHOLE_IMAGE_HASHES) :])
+        bits = index.verifiers.distances(seqs, query.turned[transforms, VERIFIER])
         found.append(seqs[bits <= rule.verifier])
     return list(map(int, np.unique(np.concatenate(found))))
 
@@ -105,10 +107,12 @@ def verdict_of(page: matches.MatchPage, *, screened: bool) -> str:
     return NO_VERDICT if page.verdict_rank is None else KINDS[page.verdict_rank]
 
 
-def _picture(row: AnyRow) -> Picture:
+def _picture(row: AnyRow, turned: np.ndarray) -> Picture:
+    code = row.colour_code
     return Picture(
         sha256=bytes(row.sha256),
         pixel_sha256=bytes(row.pixel_sha256),
         low_information=row.status == "low_information",
-        turned=np.frombuffer(row.turned, ">u8").reshape(-1, ROW_WORDS).astype(np.uint64),
+        turned=turned,
+        colour_code=None if code is None else colour_code_from_bytes(code),
     )

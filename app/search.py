@@ -2,24 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.catalog import images, session
 from app.catalog.rows import AnyRow
-from app.collection import Collection
+from app.catalog.stamps import FIRST_HASHES
+from app.collection import COLOURS, Collection, TableIndex
 from app.cursors import decode_cursor, encode_cursor
-from app.errors import InvalidValue, NotFound
+from app.errors import InvalidValue, NotFound, Unavailable
 from app.fingerprints.orientation import TRANSFORMS
-from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.value import (
+    COLOUR_BITS,
+    COLUMN_OF,
+    FINGERPRINTED,
+    WHOLE_IMAGE_HASHES,
+    Fingerprint,
+    colour_code_from_bytes,
+    turned_from_bytes,
+    turned_to_bytes,
+)
 from app.index.live import LiveIndex
 
-HASH_BITS = 64
+# The largest distance there is, by what can be searched.
+MAX_DISTANCES = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS}
+HASHES = tuple(MAX_DISTANCES)
 MAX_LIMIT = 200
 ORIENTATIONS = ("as_stored", "all")
+FILLING_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +46,15 @@ class Query:
 
     def __post_init__(self) -> None:
         """Raise InvalidValue for a field out of range."""
-        if not 0 <= self.max_distance <= HASH_BITS:
+        if self.hash_name not in HASHES:
+            raise InvalidValue(f"hash must be one of {', '.join(HASHES)}", field="hash")
+        most = MAX_DISTANCES[self.hash_name]
+        if not 0 <= self.max_distance <= most:
             raise InvalidValue(
-                f"max_distance must be 0 to {HASH_BITS} bits", field="max_distance", limit=HASH_BITS
+                f"max_distance must be 0 to {most} bits for {self.hash_name}",
+                field="max_distance",
+                limit=most,
             )
-        if self.hash_name not in WHOLE_IMAGE_HASHES:
-            raise InvalidValue(f"hash must be one of {', '.join(WHOLE_IMAGE_HASHES)}", field="hash")
         if self.orientations not in ORIENTATIONS:
             raise InvalidValue(f"orientations must be one of {', '.join(ORIENTATIONS)}", field="orientations")
         if not 1 <= self.limit <= MAX_LIMIT:
@@ -73,19 +88,21 @@ class SimilarPage:
 
 
 def similar_to_image(engine: Engine, collection: Collection, image_id: UUID, query: Query) -> SimilarPage:
-    """Every other stored image within the distance of a stored one. Raises NotFound, InvalidCursor."""
+    """Every other stored image within the distance of a stored one.
+
+    Raises NotFound, InvalidCursor, and Unavailable while some images lack the hash that is asked for.
+    """
     with session.autocommit(engine) as connection:
-        index = collection.caught_up(connection)
+        index = _complete(collection.caught_up(connection), query)
         row = images.live_by_id(connection, image_id)
         if row is None:
             raise NotFound(f"no image {image_id}", field="image_id")
-        fingerprint = Fingerprint.from_bytes(bytes(row.turned))
         return _page(
             connection,
             index,
             query,
             subject=_subject(query, image_id.bytes),
-            turned=fingerprint.turned,
+            hashes=_stored_hashes(row, query.hash_name),
             status=row.status,
             own_seq=row.created_seq,
         )
@@ -94,40 +111,70 @@ def similar_to_image(engine: Engine, collection: Collection, image_id: UUID, que
 def similar_to_picture(
     engine: Engine, collection: Collection, fingerprint: Fingerprint, status: str, query: Query
 ) -> SimilarPage:
-    """Every stored image within the distance of a picture that is not stored. Raises InvalidCursor."""
+    """Every stored image within the distance of a picture that is not stored. Raises as `similar_to_image`."""
     with session.autocommit(engine) as connection:
-        index = collection.caught_up(connection)
+        index = _complete(collection.caught_up(connection), query)
+        if query.hash_name == COLOURS:
+            hashes = fingerprint.colour_code[None]
+        else:
+            hashes = fingerprint.turned[:, COLUMN_OF[query.hash_name]]
         return _page(
             connection,
             index,
             query,
-            subject=_subject(query, fingerprint.to_bytes()),
-            turned=fingerprint.turned,
+            subject=_subject(query, turned_to_bytes(fingerprint.turned)),
+            hashes=hashes,
             status=status,
             own_seq=None,
         )
 
 
+def _stored_hashes(row: AnyRow, name: str) -> np.ndarray:
+    """One hash of a stored image for each orientation; of colours, which turning leaves alone, one."""
+    if row.status != FINGERPRINTED:
+        return np.zeros(0, np.uint64)
+    if row.whash_db4 is None and name not in FIRST_HASHES:
+        raise _filling(1, name)  # stored after the index was caught up, by an older version of the program
+    if name == COLOURS:
+        return colour_code_from_bytes(row.colour_code)[None]
+    return turned_from_bytes(row.turned)[:, COLUMN_OF[name]]
+
+
+def _complete(index: TableIndex, query: Query) -> TableIndex:
+    """The index, if every image can be found in it."""
+    lacking = index.lacking(query.hash_name)
+    if lacking:
+        raise _filling(lacking, query.hash_name)
+    return index
+
+
+def _filling(lacking: int, name: str) -> Unavailable:
+    return Unavailable(
+        f"{lacking} images were stored before {name} was introduced; a job is computing it for them",
+        retry_after_seconds=FILLING_SECONDS,
+    )
+
+
 def _page(
-    connection: Any,
-    index: Any,
+    connection: Connection,
+    index: TableIndex,
     query: Query,
     *,
     subject: str,
-    turned: np.ndarray,
+    hashes: np.ndarray,
     status: str,
     own_seq: int | None,
 ) -> SimilarPage:
+    """Search with `hashes`: one for each orientation, the picture as it stands first."""
     last = index.last
     as_of, after_distance, after_seq = (
         (last, -1, -1) if query.cursor is None else decode_cursor(query.cursor, subject, 3)
     )
-    if status != "fingerprinted":
+    if status != FINGERPRINTED:
         return SimilarPage(status, [], 0, last, None)
-    column = turned[:, WHOLE_IMAGE_HASHES.index(query.hash_name)]
     ids, distances, transforms = nearest_per_image(
         index.indexes[query.hash_name],
-        column if query.orientations == "all" else column[:1],
+        hashes if query.orientations == "all" else hashes[:1],
         query.max_distance,
     )
     kept = ids <= as_of
@@ -161,7 +208,7 @@ def _page(
 def nearest_per_image(
     index: LiveIndex, hashes: np.ndarray, max_distance: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Search with one hash per transform (uint64[k], in TRANSFORMS order); keep each image's nearest.
+    """Search with one hash per transform (uint64[k, ...], in TRANSFORMS order); keep each image's nearest.
 
     Returns ids int64[n], distances int64[n] in bits and transforms int64[n] (positions in TRANSFORMS); on a
     tie the earlier transform wins.

@@ -18,7 +18,6 @@ import click
 import imagehash
 from PIL import Image
 
-from app.fingerprints.colour import colour_hash, colour_levels, thermometer
 from app.fingerprints.segments import segments
 from app.fingerprints.whole import fingerprint
 from app.imaging import DecodeLimits
@@ -81,12 +80,7 @@ def decode_barely(data: bytes) -> None:
 def fingerprint_all(data: bytes) -> Normalised:
     """Everything that is computed for an upload."""
     picture = normalise(data, DecodeLimits())
-    grey = picture.image.convert("L")
     fingerprint(picture.image)
-    levels = colour_levels(picture.image, grey)
-    colour_hash(levels)
-    thermometer(levels)
-    segments(grey)
     picture.pixel_sha256()
     return picture
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from io import StringIO
 from itertools import repeat
@@ -19,7 +19,9 @@ from PIL import Image
 from sqlalchemy import Engine, text
 
 from app.catalog import images
-from app.fingerprints.value import WHOLE_IMAGE_HASHES
+from app.catalog.models import signed
+from app.catalog.segments import boxes_json
+from app.fingerprints.value import WHOLE_IMAGE_HASHES, colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION
 from app.fingerprints.whole import fingerprint
 from benchmarks.pictures import drawn_pixels
@@ -41,11 +43,21 @@ COLUMNS = (
     "byte_count",
     "status",
     *WHOLE_IMAGE_HASHES,
+    "colorhash",
+    "colour_code",
     "verifier",
     "turned",
     "fingerprint_version",
     "labels",
     "screened_at",
+)
+_NEW_SEGMENTS = (
+    "CREATE TEMP TABLE new_segment (image_id uuid, ordinal smallint, hash bigint,"
+    " x smallint, y smallint, width smallint, height smallint) ON COMMIT DROP"
+)
+_STORE_SEGMENTS = (
+    "INSERT INTO segment SELECT created_seq, ordinal, hash, x, y, n.width, n.height"
+    " FROM new_segment n JOIN image USING (image_id)"
 )
 
 
@@ -60,17 +72,20 @@ def fill(engine: Engine, size: int) -> None:
     with click.progressbar(
         _chunks(starts, first + size - held), length=len(starts), label="drawn images", file=sys.stderr
     ) as bar:
-        for chunk in bar:
+        for rows, segments in bar:
             with engine.begin() as connection:
                 cursor = connection.connection.cursor()
-                cursor.copy_expert(f"COPY image ({', '.join(COLUMNS)}) FROM STDIN", StringIO(chunk))
+                cursor.copy_expert(f"COPY image ({', '.join(COLUMNS)}) FROM STDIN", StringIO(rows))
+                cursor.execute(_NEW_SEGMENTS)
+                cursor.copy_expert("COPY new_segment FROM STDIN", StringIO(segments))
+                cursor.execute(_STORE_SEGMENTS)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         # As autovacuum leaves a table that has been there for a while.
         connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("VACUUM (ANALYZE) image"))
+        connection.execute(text("VACUUM (ANALYZE) image, segment"))
 
 
-def _chunks(starts: range, end: int) -> Iterator[str]:
+def _chunks(starts: range, end: int) -> Iterator[tuple[str, str]]:
     # A fresh interpreter each: forking would share this process's connections.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), context) as processes:
@@ -78,20 +93,23 @@ def _chunks(starts: range, end: int) -> Iterator[str]:
         yield from processes.map(drawn_rows, starts, counts, repeat(SIDE))
 
 
-def drawn_rows(first: int, count: int, side: int) -> str:
-    """Rows in the text form of COPY, the same for the same `first`."""
+def drawn_rows(first: int, count: int, side: int) -> tuple[str, str]:
+    """Rows of images and of their segments in the text form of COPY, the same for the same `first`."""
     random = np.random.default_rng(first)
     pixels = drawn_pixels(random, count, side, side)
     for copy in np.flatnonzero(random.random(count) < COPIES):
         source = pixels[random.integers(count)]
         pixels[copy] = np.clip(source + random.normal(0, GRAIN, source.shape), 0, 255)
-    return "".join(_row(random, first + place, picture) for place, picture in enumerate(pixels))
+    found = [_row(random, first + place, picture) for place, picture in enumerate(pixels)]
+    rows, segments = zip(*found, strict=True)
+    return "".join(rows), "".join(segments)
 
 
-def _row(random: np.random.Generator, number: int, picture: np.ndarray) -> str:
-    found = fingerprint(Image.fromarray(picture))
+def _row(random: np.random.Generator, number: int, picture: np.ndarray) -> tuple[str, str]:
+    found = fingerprint(Image.fromarray(picture).convert("RGB"))
+    image_id = uuid.UUID(bytes=random.bytes(16), version=4)
     values = (
-        uuid.UUID(bytes=random.bytes(16), version=4),
+        image_id,
         f"drawn-{number // IMAGES_PER_CLAIM}",
         f"{number}.jpg",
         _bytea(random.bytes(32)),
@@ -101,13 +119,20 @@ def _row(random: np.random.Generator, number: int, picture: np.ndarray) -> str:
         1200,
         300_000,
         found.information,
-        *found.turned[0, : len(WHOLE_IMAGE_HASHES)].view(np.int64),
+        *(signed(found.hashes[name]) for name in WHOLE_IMAGE_HASHES),
+        found.colorhash,
+        _bytea(colour_code_to_bytes(found.colour_code)),
         _bytea(found.verifier_bytes),
-        _bytea(found.to_bytes()),
+        _bytea(turned_to_bytes(found.turned)),
         FINGERPRINT_VERSION,
         "{}",
         "now",
     )
+    segments = ((image_id, place, *members) for place, members in enumerate(boxes_json(found.segments)))
+    return _line(values), "".join(map(_line, segments))
+
+
+def _line(values: Iterable[object]) -> str:
     return "\t".join(map(str, values)) + "\n"
 
 

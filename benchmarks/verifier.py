@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
+from app.fingerprints.value import VERIFIER
 from app.fingerprints.whole import fingerprint
 from app.imaging.limits import DecodeLimits
 from app.imaging.normalise import normalise
@@ -39,7 +40,7 @@ EDITS: dict[str, tuple[int, Callable[[Image.Image], Image.Image]]] = {
 
 
 def turned_hashes(data: bytes) -> NDArray[np.uint64]:
-    """uint64[8, 8] of a file, as in fingerprints.whole."""
+    """uint64[8, 9] of a file, as in fingerprints.value."""
     return fingerprint(normalise(data, DecodeLimits()).image).turned
 
 
@@ -62,7 +63,7 @@ def verifier_distances(query: NDArray[np.uint64], others: NDArray[np.uint64]) ->
     """int64[n]: least verifier distance over the orientations that a 64-bit hash proposes, else NOT_PROPOSED."""
     bits = np.bitwise_count(query[None] ^ others[:, None, :])
     proposed = (bits[:, :, 1] <= PROPOSED_WITHIN) | (bits[:, :, 2] <= PROPOSED_WITHIN)
-    return np.where(proposed, bits[:, :, 4:].sum(axis=2, dtype=np.int64), NOT_PROPOSED).min(axis=1)
+    return np.where(proposed, bits[:, :, VERIFIER].sum(axis=2, dtype=np.int64), NOT_PROPOSED).min(axis=1)
 
 
 def main() -> None:

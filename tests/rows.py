@@ -6,23 +6,26 @@ from uuid import UUID, uuid4
 import numpy as np
 from sqlalchemy import Engine
 
-from app.catalog import images, session
+from app.catalog import session
+from app.catalog.new_images import NewImage, insert_images
+from app.fingerprints.colour import LEVELS, thermometer
+from app.fingerprints.value import COLUMN_OF, VERIFIER, Segment, colour_code_to_bytes, turned_to_bytes
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Inserted rows in upload order; `turned` uint64[n, 8, 8] as in fingerprints.whole."""
+    """Inserted rows in upload order; `turned` uint64[n, 8, 9] as in fingerprints.value."""
 
     image_ids: list[UUID]
     seqs: list[int]
     turned: np.ndarray
 
 
-def new_image(turned: np.ndarray, *, claim_id: str = "KD-1", image_id: UUID | None = None) -> images.NewImage:
-    """A row with these hashes (uint64[8, 8]) and otherwise unique, plausible values."""
-    own = turned[0].tolist()
+def new_image(turned: np.ndarray, *, claim_id: str = "KD-1", image_id: UUID | None = None) -> NewImage:
+    """A row with these hashes (uint64[8, 9]) and otherwise unique, plausible values, some made of the hashes."""
     unique = uuid4()
-    return images.NewImage(
+    levels = turned[0].tobytes()[:14]
+    return NewImage(
         image_id=image_id or uuid4(),
         claim_id=claim_id,
         uploaded_by=None,
@@ -34,21 +37,29 @@ def new_image(turned: np.ndarray, *, claim_id: str = "KD-1", image_id: UUID | No
         height=480,
         byte_count=1000,
         status="fingerprinted",
-        ahash=own[0],
-        phash=own[1],
-        dhash=own[2],
-        whash=own[3],
-        verifier=turned[0, 4:].astype(">u8").tobytes(),
-        turned=turned.astype(">u8").tobytes(),
+        **{name: int(turned[0, column]) for name, column in COLUMN_OF.items()},
+        colorhash=int.from_bytes(levels[:5]),
+        colour_code=colour_code_to_bytes(thermometer(np.frombuffer(levels, np.uint8) % LEVELS)),
+        verifier=turned[0, VERIFIER].astype(">u8").tobytes(),
+        turned=turned_to_bytes(turned),
+        segments=segments_from(turned[0]),
         fingerprint_version=1,
         library_versions={},
     )
 
 
+def segments_from(own: np.ndarray) -> tuple[Segment, ...]:
+    """One to four segments made of the words of a fingerprint's first row."""
+    count = 1 + int(own[0]) % 4
+    return tuple(
+        Segment(int(own[place]), 10 * place, 20, 10 * place + 100 + place, 120) for place in range(count)
+    )
+
+
 def clustered(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Fingerprints uint64[count, 8, 8] a few random bits away from a handful of centres."""
+    """Fingerprints uint64[count, 8, 9] a few random bits away from a handful of centres."""
     centres = rng.integers(0, 2**64, (5, 1, 1), dtype=np.uint64)
-    turned = np.repeat(centres[rng.integers(0, 5, count)], 8, axis=1).repeat(8, axis=2)
+    turned = np.repeat(centres[rng.integers(0, 5, count)], 8, axis=1).repeat(9, axis=2)
     for _ in range(14):
         flips = np.uint64(1) << rng.integers(0, 64, turned.shape).astype(np.uint64)
         turned = turned ^ np.where(rng.random(turned.shape) < 0.6, flips, np.uint64(0))
@@ -62,6 +73,6 @@ def insert_rows(engine: Engine, count: int, rng: np.random.Generator) -> Rows:
     seqs: dict[UUID, int] = {}
     with session.autocommit(engine) as connection:
         for start in range(0, count, 100):
-            inserted = images.insert_images(connection, new[start : start + 100])
+            inserted = insert_images(connection, new[start : start + 100])
             seqs |= {image_id: row.created_seq for image_id, row in inserted.items()}
     return Rows([row.image_id for row in new], [seqs[row.image_id] for row in new], turned)

@@ -25,6 +25,7 @@ def table(engine: Engine, name: str) -> dict[int, int]:
         rows = connection.execute(
             text(
                 f"SELECT created_seq, {name} FROM image WHERE deleted_at IS NULL AND status = 'fingerprinted'"
+                f" AND {name} IS NOT NULL"
             )
         )
         return {row.created_seq: getattr(row, name) % 2**64 for row in rows}
@@ -36,17 +37,23 @@ def contents(index: TableIndex, name: str) -> dict[int, int]:
 
 
 def assert_equal_to_table(engine: Engine, index: TableIndex) -> None:
-    for name in ("ahash", "phash", "dhash", "whash"):
+    for name in ("ahash", "phash", "dhash", "whash", "whash_db4"):
         assert contents(index, name) == table(engine, name)
     with engine.connect() as connection:
         rows = connection.execute(
             text(
-                "SELECT created_seq, verifier FROM image WHERE deleted_at IS NULL AND status = 'fingerprinted'"
+                "SELECT created_seq, verifier, colour_code, whash_db4 IS NULL AS to_fill FROM image"
+                " WHERE deleted_at IS NULL AND status = 'fingerprinted'"
             )
         ).all()
     words, ids = index.contents()[1]["verifier"]
     found = {seq: word.astype(">u8").tobytes() for seq, word in zip(ids.tolist(), words, strict=True)}
     assert found == {row.created_seq: bytes(row.verifier) for row in rows}
+    words, ids = index.indexes["colorhash"].contents()
+    found = {seq: word.astype(">u8").tobytes() for seq, word in zip(ids.tolist(), words, strict=True)}
+    assert found == {row.created_seq: bytes(row.colour_code) for row in rows if not row.to_fill}
+    assert index.lacking("colorhash") == index.lacking("whash_db4") == sum(row.to_fill for row in rows)
+    assert index.lacking("phash") == 0
 
 
 def test_empty_table_gives_an_empty_index(engine: Engine, collection: Collection) -> None:
@@ -69,6 +76,15 @@ def test_index_follows_inserts_changes_and_deletions(engine: Engine, collection:
         "UPDATE image SET deleted_at = clock_timestamp() WHERE id % 3 = 0",
         "UPDATE image SET phash = -1, dhash = 0 WHERE id % 3 = 1 AND deleted_at IS NULL",
         "UPDATE image SET verifier = sha256(verifier) WHERE id % 3 = 2 AND deleted_at IS NULL",
+        (
+            "UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL,"
+            " turned = substring(turned, 1, 512) WHERE id % 7 = 2 AND deleted_at IS NULL"
+        ),
+        (
+            "UPDATE image SET whash_db4 = 5, colorhash = 6, colour_code = decode(repeat('07', 16), 'hex'),"
+            " turned = turned || decode(repeat('00', 64), 'hex') WHERE id % 14 = 2 AND deleted_at IS NULL"
+        ),
+        "UPDATE image SET colour_code = decode(repeat('08', 16), 'hex') WHERE id % 28 = 3 AND deleted_at IS NULL",
         "UPDATE image SET status = 'low_information' WHERE id % 5 = 1 AND deleted_at IS NULL",
         "UPDATE image SET status = 'fingerprinted' WHERE id % 10 = 1 AND deleted_at IS NULL",
     ):
@@ -94,7 +110,7 @@ def test_table_behind_the_index_means_rebuild(engine: Engine, collection: Collec
     old = caught_up(engine, collection)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE image DISABLE TRIGGER USER"))
-        connection.execute(text("DELETE FROM image WHERE id > 4"))
+        connection.execute(text("DELETE FROM segment; DELETE FROM image WHERE id > 4"))
         connection.execute(text("ALTER TABLE image ENABLE TRIGGER USER"))
     new = caught_up(engine, collection)
     assert new is not old

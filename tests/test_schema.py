@@ -40,7 +40,7 @@ def test_stamps_tombstones_and_events_are_kept_by_the_database(engine: Engine, s
         connection.execute(text(statement))
 
 
-@pytest.mark.parametrize("column", ["verifier", "turned"])
+@pytest.mark.parametrize("column", ["verifier", "turned", "colour_code"])
 def test_fingerprint_of_another_size_is_refused(engine: Engine, column: str) -> None:
     """Loading reads all rows as one array of fixed size: one odd row would shift the rest."""
     insert_rows(engine, 1, np.random.default_rng(0))
@@ -48,10 +48,24 @@ def test_fingerprint_of_another_size_is_refused(engine: Engine, column: str) -> 
         connection.execute(text(f"UPDATE image SET {column} = substring({column}, 2)"))
 
 
+@pytest.mark.parametrize("column", ["whash_db4", "colorhash", "colour_code"])
+def test_fingerprint_that_came_later_is_there_with_the_others_or_not_at_all(
+    engine: Engine, column: str
+) -> None:
+    insert_rows(engine, 1, np.random.default_rng(0))
+    # With the size that belongs to it, so that nothing else is wrong.
+    size = 512 if column == "whash_db4" else 576
+    with pytest.raises(DBAPIError, match="image_later_hashes_together"), engine.begin() as connection:
+        connection.execute(text(f"UPDATE image SET {column} = NULL, turned = substring(turned, 1, {size})"))
+
+
 @pytest.mark.parametrize(
     ("change", "stamped"),
     [
         ("phash = 1", True),
+        ("whash_db4 = 1", True),
+        ("colorhash = 1", True),
+        ("colour_code = decode(repeat('07', 16), 'hex')", True),
         ("status = 'low_information'", True),
         ("deleted_at = clock_timestamp()", True),
         ("""labels = '{"a": 1}'""", False),

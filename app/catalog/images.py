@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +18,12 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.catalog.models import image
 from app.catalog.rows import AnyRow
+from app.catalog.segments import forget_segments, replace_segments
+from app.fingerprints.value import Segment
 
 
 def _bigints(name: str) -> ColumnElement[Any]:
@@ -48,32 +50,27 @@ SHOWN = (
     image.c.phash,
     image.c.dhash,
     image.c.whash,
+    image.c.whash_db4,
+    image.c.colorhash,
     image.c.labels,
     image.c.taken_at,
 )
 # What is read of a row that is about to be screened and answered.
-STORED = (*SHOWN, image.c.pixel_sha256, image.c.turned)
+STORED = (*SHOWN, image.c.pixel_sha256, image.c.colour_code, image.c.turned)
 COMPARED = (
     image.c.id,
     image.c.created_seq,
     image.c.sha256,
     image.c.pixel_sha256,
     image.c.status,
+    image.c.colour_code,
     image.c.turned,
 )
-# The first of the eight rows of `turned`, the picture as it stands: all that is compared with.
-OWN_ROW = func.substring(image.c.turned, 1, 64)
+# The first row of `fingerprints.value.Fingerprint.turned`, the picture as it stands: all that is compared with.
+OWN_ROW = func.substring(image.c.turned, 1, 64).concat(func.substring(image.c.turned, 513, 8))
 LIVE = image.c.deleted_at.is_(None)
 # What a tombstone keeps (data-model.md); every other column is emptied with the deletion.
 KEPT_BY_TOMBSTONE = {"id", "image_id", "created_seq", "change_seq", "deleted_at"}
-
-
-# Executed with a list of rows it becomes one INSERT of them all, in their order, compiled once.
-_INSERT = (
-    insert(image)
-    .on_conflict_do_nothing(index_elements=["claim_id", "sha256"], index_where=LIVE)
-    .returning(*STORED)
-)
 
 
 # The statements of an upload and of a search, built once: building them costs as much as running them.
@@ -105,55 +102,12 @@ _CANDIDATES = (
 
 
 @dataclass(frozen=True, slots=True)
-class NewImage:
-    """The values of a row to insert; the stamps and `uploaded_at` come from the database.
-
-    Hashes are unsigned 64-bit; `verifier` has 32 bytes and `turned` 512 (`fingerprints.whole`).
-    """
-
-    image_id: UUID
-    claim_id: str
-    uploaded_by: int | None
-    file_name: str
-    sha256: bytes
-    pixel_sha256: bytes
-    format: str
-    width: int
-    height: int
-    byte_count: int
-    status: str
-    ahash: int
-    phash: int
-    dhash: int
-    whash: int
-    verifier: bytes
-    turned: bytes
-    fingerprint_version: int
-    library_versions: dict[str, str]
-    labels: dict[str, Any] = field(default_factory=dict)
-    source: dict[str, Any] | None = None
-    exif: dict[str, Any] | None = None
-    taken_at: dt.datetime | None = None
-    camera_make: str | None = None
-    camera_model: str | None = None
-    camera_software: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Rehashed:
-    """Recomputed fingerprint of a row: the pixel-derived columns only."""
+    """Recomputed fingerprint of a row: its stamp, the pixel-derived columns, the segments."""
 
-    id: int
+    created_seq: int
     values: dict[str, Any]
-
-
-def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID, AnyRow]:
-    """Insert rows in their order in one statement; return the inserted ones (columns STORED) by image id.
-
-    A row whose claim has the same bytes already is left out of the result: see `live_by_bytes`.
-    """
-    values = [{name: getattr(row, name) for name in NewImage.__dataclass_fields__} for row in rows]
-    return {row.image_id: row for row in connection.execute(_INSERT, values)}
+    segments: Sequence[Segment]
 
 
 def live_by_bytes(connection: Connection, claim_id: str, sha256s: Sequence[bytes]) -> dict[bytes, AnyRow]:
@@ -268,6 +222,7 @@ def bury(connection: Connection, ids: Sequence[int]) -> None:
         .values(deleted_at=func.clock_timestamp(), **emptied),
         {"ids": list(ids)},
     )
+    forget_segments(connection, ids)
 
 
 def live_ids(connection: Connection, image_ids: Sequence[UUID]) -> set[UUID]:
@@ -285,9 +240,27 @@ def after(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
     return connection.execute(statement).all()
 
 
+def to_fill(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
+    """Those of `after` that lack the fingerprints which were defined later."""
+    statement = (
+        select(image)
+        .where(LIVE, image.c.whash_db4.is_(None), image.c.created_seq > seq)
+        .order_by(image.c.created_seq)
+        .limit(limit)
+    )
+    return connection.execute(statement).all()
+
+
 def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
     """Write recomputed fingerprints; the trigger stamps the change so that every index sees it."""
-    connection.execute(update(image).where(LIVE, image.c.id == rehashed.id).values(rehashed.values))
+    stamped = connection.execute(
+        update(image)
+        .where(LIVE, image.c.created_seq == rehashed.created_seq)
+        .values(rehashed.values)
+        .returning(image.c.created_seq)
+    ).all()
+    if stamped:  # else deleted meanwhile
+        replace_segments(connection, rehashed.created_seq, rehashed.segments)
 
 
 def count_live(connection: Connection) -> int:

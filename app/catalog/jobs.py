@@ -30,6 +30,15 @@ def create_job(connection: Connection, *, kind: str, params: dict[str, Any], req
     return row
 
 
+def recent(connection: Connection, kind: str, seconds: float) -> bool:
+    """Whether a job of that kind is under way, or ended within so many seconds."""
+    ended_lately = job.c.finished_at > func.clock_timestamp() - dt.timedelta(seconds=seconds)
+    statement = (
+        select(job.c.id).where(job.c.kind == kind, or_(job.c.state.in_(ACTIVE), ended_lately)).limit(1)
+    )
+    return connection.execute(statement).first() is not None
+
+
 def find_job(connection: Connection, job_id: UUID) -> AnyRow | None:
     """The job of that public id."""
     return connection.execute(select(job).where(job.c.job_id == job_id)).one_or_none()

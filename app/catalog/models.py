@@ -32,6 +32,11 @@ TWO_64 = 1 << 64
 JSON = JSONB(none_as_null=True)
 
 
+def signed(value: int) -> int:
+    """An unsigned 64-bit integer as the `bigint` of the same bits."""
+    return value if value < TWO_64 // 2 else value - TWO_64
+
+
 class Hash64(TypeDecorator[int]):
     """Unsigned 64-bit integer kept in a signed `bigint` by two's complement."""
 
@@ -40,7 +45,7 @@ class Hash64(TypeDecorator[int]):
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002
         """Unsigned -> signed."""
-        return value if value is None or value < TWO_64 // 2 else value - TWO_64
+        return None if value is None else signed(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:  # noqa: ARG002
         """Signed -> unsigned."""
@@ -101,7 +106,11 @@ image = Table(
     Column("dhash", Hash64),
     Column("whash", Hash64),
     Column("verifier", LargeBinary),  # 32 bytes
-    Column("turned", LargeBinary),  # fingerprints.whole.Fingerprint.to_bytes
+    Column("turned", LargeBinary),  # fingerprints.value.turned_to_bytes
+    # Rows from before these were defined have none of the three; a job fills them in.
+    Column("whash_db4", Hash64),
+    Column("colorhash", BigInteger),  # 42 bits
+    Column("colour_code", LargeBinary),  # 16 bytes
     Column("fingerprint_version", Integer),
     Column("library_versions", JSON),
     Column("labels", JSON),
@@ -122,7 +131,12 @@ image = Table(
     ),
     # NULL, as in a tombstone, satisfies it.
     CheckConstraint(
-        "octet_length(verifier) = 32 AND octet_length(turned) = 512", name="image_fingerprint_sizes"
+        "octet_length(verifier) = 32 AND octet_length(colour_code) = 16"
+        " AND octet_length(turned) = CASE WHEN whash_db4 IS NULL THEN 512 ELSE 576 END",
+        name="image_fingerprint_sizes",
+    ),
+    CheckConstraint(
+        "num_nulls(whash_db4, colorhash, colour_code) IN (0, 3)", name="image_later_hashes_together"
     ),
     Index(
         "image_claim_sha256", "claim_id", "sha256", unique=True, postgresql_where=text("deleted_at IS NULL")
@@ -134,10 +148,29 @@ image = Table(
         postgresql_where=text("deleted_at IS NULL AND status = 'fingerprinted'"),
     ),
     Index(
+        "image_to_fill",
+        "created_seq",
+        postgresql_where=text("deleted_at IS NULL AND whash_db4 IS NULL"),
+    ),
+    Index(
         "image_unscreened",
         "created_seq",
         postgresql_where=text("deleted_at IS NULL AND screened_at IS NULL"),
     ),
+)
+
+# Written in the transaction that stamps their image, so that its stamp stands for them too.
+segment = Table(
+    "segment",
+    metadata,
+    Column("created_seq", BigInteger, ForeignKey("image.created_seq"), primary_key=True),
+    Column("ordinal", SmallInteger, primary_key=True),
+    Column("hash", Hash64, nullable=False),
+    # The box, in pixels of the normalised picture.
+    Column("x", SmallInteger, nullable=False),
+    Column("y", SmallInteger, nullable=False),
+    Column("width", SmallInteger, nullable=False),
+    Column("height", SmallInteger, nullable=False),
 )
 
 match = Table(

@@ -7,21 +7,32 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, text
 
-HASHES = ("ahash", "phash", "dhash", "whash")
-COLUMNS = ("created_seq", *HASHES, "verifier")
+from app.catalog.rows import AnyRow
+
+# What rows from before `whash_db4` was defined have, and what they lack until a job has filled it in.
+FIRST_HASHES = ("ahash", "phash", "dhash", "whash")
+LATER_HASH = "whash_db4"
+HASHES = (*FIRST_HASHES, LATER_HASH)
+
 _VERIFIER = np.dtype((">u8", 4))
+_COLOUR_CODE = np.dtype((">u8", 2))
+_FIELDS: dict[str, tuple[str, Any]] = {
+    "created_seq": ("created_seq", ">i8"),
+    **{name: (name, ">i8") for name in FIRST_HASHES},
+    "verifier": ("verifier", _VERIFIER),
+    # The form below has no place for NULL.
+    "filled": (f"{LATER_HASH} IS NOT NULL", "?"),
+    LATER_HASH: (f"coalesce({LATER_HASH}, 0)", ">i8"),
+    "colour_code": ("coalesce(colour_code, decode(repeat('00', 16), 'hex'))", _COLOUR_CODE),
+}
 
 NEWEST = 2**63 - 1
 
-# The wire form of one row of a binary COPY: a field count, then length and big-endian bytes per field. All
-# columns read are NOT NULL on the rows selected, so every row has this one size.
+# The wire form of one row of a binary COPY: a field count, then length and big-endian bytes per field. No
+# field is NULL on the rows selected, so every row has this one size.
 _COPY_ROW = np.dtype(
     [("fields", ">i2")]
-    + [
-        part
-        for name in COLUMNS
-        for part in ((f"{name}_size", ">i4"), (name, _VERIFIER if name == "verifier" else ">i8"))
-    ]
+    + [part for name, (_, kind) in _FIELDS.items() for part in ((f"{name}_size", ">i4"), (name, kind))]
 )
 _COPY_HEADER_BYTES = 19
 _COPY_TRAILER_BYTES = 2
@@ -30,7 +41,8 @@ _CHANGES = text(
     "SELECT m.generation, (SELECT max(change_seq) FROM image) AS newest, c.*"
     " FROM index_meta m LEFT JOIN LATERAL ("
     "  SELECT change_seq, created_seq, deleted_at IS NULL AND status = 'fingerprinted' AS searchable,"
-    "   ahash, phash, dhash, whash, verifier FROM image WHERE change_seq > :last AND change_seq <= :up_to"
+    "   ahash, phash, dhash, whash, whash_db4, verifier, colour_code FROM image"
+    "  WHERE change_seq > :last AND change_seq <= :up_to"
     "  ORDER BY change_seq LIMIT :limit"
     " ) c ON true ORDER BY c.change_seq"
 )
@@ -45,8 +57,9 @@ _NEWEST = text(
 class Loaded:
     """The searchable images of one snapshot of the table.
 
-    `seqs` int64[n] are their `created_seq`; `hashes` maps each name to uint64[n]; `verifiers` is uint64[n, 4];
-    `last` is the newest change stamp that the snapshot saw (0 for an empty table).
+    `seqs` int64[n] are their `created_seq`; `hashes` maps each name to uint64[n]; `verifiers` is uint64[n, 4],
+    `colour_codes` uint64[n, 2]. Where `filled` bool[n] is false, LATER_HASH and colour code are not there yet, and
+    0. `last` is the newest change stamp that the snapshot saw (0 for an empty table).
     """
 
     generation: int
@@ -54,6 +67,8 @@ class Loaded:
     seqs: np.ndarray
     hashes: dict[str, np.ndarray]
     verifiers: np.ndarray
+    filled: np.ndarray
+    colour_codes: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,7 @@ class Changes:
     """What happened after a stamp, read in one snapshot.
 
     `changed` int64[k] are the `created_seq` of all rows changed, `searchable` bool[k] tells which of them are
-    to be found, `hashes` maps each name to uint64[k], `verifiers` is uint64[k, 4] (both 0 for a tombstone).
+    to be found; the arrays of hashes are as in `Loaded` (0 for a tombstone).
     `last` is the newest stamp read; `complete` is false when more than the limit had changed. `newest` is the
     table's newest.
     """
@@ -74,6 +89,8 @@ class Changes:
     searchable: np.ndarray
     hashes: dict[str, np.ndarray]
     verifiers: np.ndarray
+    filled: np.ndarray
+    colour_codes: np.ndarray
 
 
 def load(connection: Connection) -> Loaded:
@@ -86,7 +103,7 @@ def load(connection: Connection) -> Loaded:
         sink = _Sink()
         cursor = connection.connection.cursor()
         cursor.copy_expert(
-            f"COPY (SELECT {', '.join(COLUMNS)} FROM image"  # noqa: S608 - constant names
+            f"COPY (SELECT {', '.join(column for column, _ in _FIELDS.values())} FROM image"  # noqa: S608 - constants
             " WHERE deleted_at IS NULL AND status = 'fingerprinted') TO STDOUT (FORMAT binary)",
             sink,
             size=1 << 20,
@@ -100,6 +117,8 @@ def load(connection: Connection) -> Loaded:
         seqs=rows["created_seq"].astype(np.int64),
         hashes={name: rows[name].astype(np.int64).view(np.uint64) for name in HASHES},
         verifiers=rows["verifier"].astype(np.uint64),
+        filled=rows["filled"].copy(),
+        colour_codes=rows["colour_code"].astype(np.uint64),
     )
 
 
@@ -119,20 +138,29 @@ def changes_after(connection: Connection, last: int, *, up_to: int, limit: int) 
         newest=first.newest or 0,
         last=changed[-1].change_seq if changed else last,
         complete=len(changed) < limit,
-        changed=np.array([row.created_seq for row in changed], np.int64),
-        searchable=np.array([row.searchable for row in changed], bool),
-        hashes={
-            name: np.array([getattr(row, name) or 0 for row in changed], np.int64).view(np.uint64)
-            for name in HASHES
-        },
-        verifiers=verifier_words([row.verifier for row in changed]),
+        **arrays(changed),
     )
 
 
-def verifier_words(stored: Sequence[bytes | memoryview | None]) -> np.ndarray:
-    """Return the column's values as uint64[k, 4]; a tombstone has none."""
-    data = b"".join(bytes(32) if value is None else value for value in stored)
-    return np.frombuffer(data, _VERIFIER).astype(np.uint64)
+def arrays(changed: Sequence[AnyRow]) -> dict[str, Any]:
+    """Return the arrays of `Changes`, by name, of rows with the columns that `changes_after` reads."""
+    return {
+        "changed": np.array([row.created_seq for row in changed], np.int64),
+        "searchable": np.array([row.searchable for row in changed], bool),
+        "hashes": {
+            name: np.array([getattr(row, name) or 0 for row in changed], np.int64).view(np.uint64)
+            for name in HASHES
+        },
+        "verifiers": _words([row.verifier for row in changed], _VERIFIER),
+        "filled": np.array([row.whash_db4 is not None for row in changed], bool),
+        "colour_codes": _words([row.colour_code for row in changed], _COLOUR_CODE),
+    }
+
+
+def _words(stored: Sequence[bytes | memoryview | None], kind: np.dtype[Any]) -> np.ndarray:
+    """Return a column's values as rows of uint64; zeros for NULL."""
+    data = b"".join(bytes(kind.itemsize) if value is None else value for value in stored)
+    return np.frombuffer(data, kind).astype(np.uint64)
 
 
 def changed_after(connection: Connection, last: int) -> np.ndarray:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.fingerprints.value import COLOUR_BITS
+
 VALUES = 14
 LEVELS = 8
-BITS = VALUES * (LEVELS - 1)
-"""Of the thermometer code: the largest distance."""
 
 _BLACK = 256 // 8  # below it in intensity
 _GREY = 256 // 3  # below it in saturation
@@ -51,7 +51,7 @@ def thermometer(levels: NDArray[np.int64]) -> NDArray[np.uint64]:
     '11000001111111'
     """
     bits = np.zeros(128, np.bool_)
-    bits[:BITS] = (np.arange(LEVELS - 1) < levels[:, None]).ravel()
+    bits[:COLOUR_BITS] = (np.arange(LEVELS - 1) < levels[:, None]).ravel()
     return np.packbits(bits).view(">u8").astype(np.uint64)
 
 

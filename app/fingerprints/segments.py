@@ -6,8 +6,6 @@ first pixel in reading order. Its quirk is kept: it stops looking for dark regio
 two pixels and more, and the 1,200 around the picture, count as many as the picture has.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -16,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from app.fingerprints.bits import words
 from app.fingerprints.difference import difference_bits
+from app.fingerprints.value import Segment
 
 SIDE = 300
 """Of the square picture that is segmented."""
@@ -23,17 +22,6 @@ SIDE = 300
 _THRESHOLD = 128
 _LEAST_PIXELS = 500
 _BORDER = 4 * SIDE
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One region: the hash of its box, and the box in pixels of the normalised picture."""
-
-    hash: int
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 def segments(grey: Image.Image) -> list[Segment]:

@@ -1,7 +1,7 @@
 """A fingerprint as it is stored and compared. What computes one is `whole`, which costs far more to import."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,29 @@ from app.fingerprints.orientation import TRANSFORMS
 FINGERPRINTED = "fingerprinted"
 LOW_INFORMATION = "low_information"
 
-WHOLE_IMAGE_HASHES: tuple[str, ...] = ("ahash", "phash", "dhash", "whash")
+WHOLE_IMAGE_HASHES: tuple[str, ...] = ("ahash", "phash", "dhash", "whash", "whash_db4")
+"""64 bits each, with a value for every orientation."""
 
-# 64-bit words of one orientation: the hashes, then the verifier.
-ROW_WORDS = len(WHOLE_IMAGE_HASHES) + 4
+# Columns of `Fingerprint.turned`. Rows stored before `whash_db4` was defined end before it.
+COLUMN_OF = {"ahash": 0, "phash": 1, "dhash": 2, "whash": 3, "whash_db4": 8}
+VERIFIER = slice(4, 8)
+FIRST_COLUMNS = 8
+COLOUR_BITS = 98
+"""Of the colours' thermometer code: the largest distance."""
+ALL_COLUMNS = 9
+
+_ROWS = len(TRANSFORMS)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One crop-resistant region: the 64-bit hash of its box, and the box in pixels of the normalised picture."""
+
+    hash: int
+    left: int
+    top: int
+    right: int
+    bottom: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,34 +41,52 @@ class Fingerprint:
     """The hashes of one normalised picture, as it stands and turned."""
 
     turned: NDArray[np.uint64]
-    """(8, 8): a row per transform in the order of `TRANSFORMS`, row 0 being the picture as it stands.
-    Columns 0 to 3: the hashes as listed in `WHOLE_IMAGE_HASHES`; 4 to 7: the verifier, highest word first."""
+    """(8, 9): a row per transform in the order of `TRANSFORMS`, row 0 being the picture as it stands.
+    `COLUMN_OF` names the columns of hashes, `VERIFIER` those of the 256-bit verifier, highest word first."""
+    colorhash: int
+    """42 bits, as imagehash writes them; the same in every orientation, as is the code."""
+    colour_code: NDArray[np.uint64]
+    """(2,): the thermometer code of the colours, 98 bits that can be compared (`fingerprints.colour`)."""
+    segments: Sequence[Segment]
+    """Regions of the picture as it stands; none where the information is low."""
     information: str
     """`fingerprinted`, or `low_information` when the hashes have nothing to hold on to."""
 
     @property
     def hashes(self) -> dict[str, int]:
         """The picture's own 64-bit hashes by name, unsigned."""
-        return dict(zip(WHOLE_IMAGE_HASHES, self.turned[0, :4].tolist(), strict=True))
-
-    @property
-    def verifier(self) -> tuple[int, int, int, int]:
-        """The picture's own 256-bit perceptual hash, most significant word first."""
-        first, second, third, fourth = self.turned[0, 4:].tolist()
-        return first, second, third, fourth
+        return {name: int(self.turned[0, COLUMN_OF[name]]) for name in WHOLE_IMAGE_HASHES}
 
     @property
     def verifier_bytes(self) -> bytes:
-        """The verifier as 32 big-endian bytes."""
-        return self.turned[0, 4:].astype(">u8").tobytes()
+        """The picture's own 256-bit perceptual hash as 32 big-endian bytes."""
+        return self.turned[0, VERIFIER].astype(">u8").tobytes()
 
-    def to_bytes(self) -> bytes:
-        """`turned` in row order, 64 big-endian words: 512 bytes."""
-        return self.turned.astype(">u8").tobytes()
 
-    @classmethod
-    def from_bytes(cls, stored: bytes, information: str = FINGERPRINTED) -> Self:
-        """What `to_bytes` wrote; the information is stored beside it. ValueError unless 512 bytes."""
-        return cls(
-            np.frombuffer(stored, ">u8").reshape(len(TRANSFORMS), ROW_WORDS).astype(np.uint64), information
-        )
+def turned_to_bytes(turned: NDArray[np.uint64]) -> bytes:
+    """`Fingerprint.turned` as big-endian words: the first eight columns row by row, then the ninth: 576 bytes.
+
+    So the picture's own hashes and verifier are the first 64 bytes, and what has no ninth column is 512 bytes.
+    """
+    first, ninth = turned[:, :FIRST_COLUMNS], turned[:, FIRST_COLUMNS:]
+    return first.astype(">u8").tobytes() + ninth.astype(">u8").tobytes()
+
+
+def turned_from_bytes(stored: bytes | memoryview, rows: int = _ROWS) -> NDArray[np.uint64]:
+    """What `turned_to_bytes` wrote, uint64 (8, 9) or (8, 8), or of that the first row alone: uint64 (1, 9 or 8).
+
+    ValueError for another number of bytes.
+    """
+    words = np.frombuffer(stored, ">u8").astype(np.uint64)
+    first, ninth = np.split(words, [rows * FIRST_COLUMNS])
+    return np.hstack([first.reshape(rows, FIRST_COLUMNS), ninth.reshape(rows, len(ninth) // rows)])
+
+
+def colour_code_to_bytes(code: NDArray[np.uint64]) -> bytes:
+    """`Fingerprint.colour_code` as two big-endian words: 16 bytes."""
+    return code.astype(">u8").tobytes()
+
+
+def colour_code_from_bytes(stored: bytes | memoryview) -> NDArray[np.uint64]:
+    """What `colour_code_to_bytes` wrote: uint64 (2,)."""
+    return np.frombuffer(stored, ">u8").astype(np.uint64)

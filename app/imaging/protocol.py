@@ -11,7 +11,7 @@ what it says is data and nothing else.
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +23,14 @@ from app.errors import (
     StorageFull,
     UnsupportedFormat,
 )
-from app.fingerprints.value import Fingerprint
+from app.fingerprints.value import (
+    Fingerprint,
+    Segment,
+    colour_code_from_bytes,
+    colour_code_to_bytes,
+    turned_from_bytes,
+    turned_to_bytes,
+)
 from app.imaging.normalise import Normalised
 
 ACCEPTED = b""
@@ -97,7 +104,10 @@ def success(picture: Normalised, fingerprint: Fingerprint, pixel_sha256: bytes) 
     """The answer for a file that was fingerprinted."""
     facts = picture.facts
     return {
-        "turned": fingerprint.to_bytes().hex(),
+        "turned": turned_to_bytes(fingerprint.turned).hex(),
+        "colorhash": fingerprint.colorhash,
+        "colour_code": colour_code_to_bytes(fingerprint.colour_code).hex(),
+        "segments": [astuple(segment) for segment in fingerprint.segments],
         "information": fingerprint.information,
         "pixel_sha256": pixel_sha256.hex(),
         "format": picture.format,
@@ -138,7 +148,13 @@ def understood(message: bytes) -> tuple[Fingerprinted | Exception, bool]:
 
 def _fingerprinted(answer: Mapping[str, Any]) -> Fingerprinted:
     return Fingerprinted(
-        fingerprint=Fingerprint.from_bytes(bytes.fromhex(answer["turned"]), answer["information"]),
+        fingerprint=Fingerprint(
+            turned=turned_from_bytes(bytes.fromhex(answer["turned"])),
+            colorhash=answer["colorhash"],
+            colour_code=colour_code_from_bytes(bytes.fromhex(answer["colour_code"])),
+            segments=tuple(Segment(*segment) for segment in answer["segments"]),
+            information=answer["information"],
+        ),
         pixel_sha256=bytes.fromhex(answer["pixel_sha256"]),
         format=answer["format"],
         width=answer["width"],

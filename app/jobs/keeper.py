@@ -18,7 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.catalog import jobs, session, workers
 from app.catalog.rows import AnyRow
 from app.errors import ClaimprintError
-from app.jobs.reindex import REINDEX, Cancelled, Reindex
+from app.jobs.fill import FILL, ask_for_fill, fill
+from app.jobs.progress import Cancelled
+from app.jobs.reindex import REINDEX, Reindex
 from app.jobs.sweep import erase_orphans, forget_silent_workers, screen_unanswered
 from app.parts import Parts
 
@@ -127,6 +129,7 @@ class Keeper:
 
     def _sweep_once(self) -> None:
         try:
+            ask_for_fill(self._engine)
             forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
             screened = screen_unanswered(self._engine, self._collection, self._parts.intake.rule)
             erased = erase_orphans(self._engine, self._parts.pictures, self._settings.orphan_file_seconds)
@@ -137,15 +140,18 @@ class Keeper:
                 log.info("swept: %s images screened, files of %s erased", screened, erased)
 
 
+def _run(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
+    if job.kind == REINDEX:
+        return Reindex(job, runner, parts).run()
+    if job.kind == FILL:
+        return fill(job, runner, parts)
+    raise NotImplementedError(f"no such kind of job: {job.kind}")
+
+
 def run_job(job: AnyRow, runner: UUID, parts: Parts) -> None:
     """Run a claimed job to its end and write how it ended."""
     try:
-        if job.kind != REINDEX:
-            raise NotImplementedError(f"no such kind of job: {job.kind}")
-        ending: dict[str, Any] = {
-            "state": "succeeded",
-            "result": Reindex(job, runner, parts).run(),
-        }
+        ending: dict[str, Any] = {"state": "succeeded", "result": _run(job, runner, parts)}
     except Cancelled:
         ending = {"state": "cancelled"}
     except Exception as error:

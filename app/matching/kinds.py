@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.fingerprints.orientation import TRANSFORMS
-from app.fingerprints.value import WHOLE_IMAGE_HASHES
+from app.fingerprints.value import COLUMN_OF, FIRST_COLUMNS, VERIFIER, WHOLE_IMAGE_HASHES
 
 # Best first; the position is the rank that is stored and ordered by.
 KINDS = ("same_file", "same_pixels", "near_duplicate")
@@ -17,8 +17,7 @@ RULE_VERSION = 1
 # Only these two propose; the others flag too many chance neighbours (docs/decisions/0004).
 PROPOSING_HASHES = ("phash", "dhash")
 
-_PROPOSING = [WHOLE_IMAGE_HASHES.index(name) for name in PROPOSING_HASHES]
-_HASHES = len(WHOLE_IMAGE_HASHES)
+_PROPOSING = [COLUMN_OF[name] for name in PROPOSING_HASHES]
 _VERIFIER_BITS = 256
 
 
@@ -34,15 +33,16 @@ class Rule:
 class Picture:
     """What is compared of one picture.
 
-    `turned` is uint64[8, 8]: a row per transform, four hashes then the four words of the verifier
-    (`fingerprints.value`); of a picture that is only compared with, the first row is enough: uint64[1, 8].
-    `low_information` pictures are the same by their bytes only.
+    `turned` is uint64[8, 9], a row per transform as in `fingerprints.value.Fingerprint`; of a picture that is only
+    compared with, the first row is enough. Pictures stored before `whash_db4` was defined have no ninth column
+    and no `colour_code` (uint64[2]). `low_information` pictures are the same by their bytes only.
     """
 
     sha256: bytes
     pixel_sha256: bytes
     low_information: bool
     turned: np.ndarray
+    colour_code: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ def compare_many(query: Picture, others: Sequence[Picture], rule: Rule) -> list[
     """
     if not others:
         return []
-    own = np.stack([other.turned[0] for other in others])
-    bits = np.bitwise_count(query.turned[None] ^ own[:, None, :])
-    verifier = bits[:, :, _HASHES:].sum(axis=2, dtype=int)
+    own = np.stack([other.turned[0, :FIRST_COLUMNS] for other in others])
+    bits = np.bitwise_count(query.turned[None, :, :FIRST_COLUMNS] ^ own[:, None, :])
+    verifier = bits[:, :, VERIFIER].sum(axis=2, dtype=int)
     allowed = (bits[:, :, _PROPOSING] <= rule.near).any(axis=2) & (verifier <= rule.verifier)
     # argmin takes the first of equals: the identity, then the order of the transforms.
     best = np.where(allowed, verifier, _VERIFIER_BITS + 1).argmin(axis=1)
@@ -100,14 +100,18 @@ def compare_many(query: Picture, others: Sequence[Picture], rule: Rule) -> list[
         if kind is None:
             found.append(None)
         else:
-            distances = [*bits[place, transform, :_HASHES], verifier[place, transform]]
-            found.append(_finding(kind, transform, distances))
+            distances = _distances(query, other, transform)
+            found.append(Finding(kind, TRANSFORMS[transform], distances))
     return found
 
 
-def _finding(kind: str, transform: int, distances: Sequence[int]) -> Finding:
-    return Finding(
-        kind=kind,
-        transform=TRANSFORMS[transform],
-        distances=dict(zip((*WHOLE_IMAGE_HASHES, "verifier"), map(int, distances), strict=True)),
-    )
+def _distances(query: Picture, other: Picture, transform: int) -> dict[str, int]:
+    """Bits by name of every fingerprint that both have."""
+    bits = [
+        (ours ^ theirs).bit_count()
+        for ours, theirs in zip(query.turned[transform].tolist(), other.turned[0].tolist(), strict=False)
+    ]
+    found = {name: bits[COLUMN_OF[name]] for name in WHOLE_IMAGE_HASHES if COLUMN_OF[name] < len(bits)}
+    if query.colour_code is not None and other.colour_code is not None:
+        found["colorhash"] = int(np.bitwise_count(query.colour_code ^ other.colour_code).sum())
+    return found | {"verifier": sum(bits[VERIFIER])}

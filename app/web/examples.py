@@ -17,7 +17,15 @@ MATCH: dict[str, Any] = _FOUND | {
     "match_id": "6f8a7a52-8a0e-4a0b-b7a6-7a7d3a3b8f10",
     "relation": "other_claim",
     "kind": "near_duplicate",
-    "distances": {"ahash": 1, "phash": 2, "dhash": 3, "whash": 0, "verifier": 14},
+    "distances": {
+        "ahash": 1,
+        "phash": 2,
+        "dhash": 3,
+        "whash": 0,
+        "whash_db4": 1,
+        "colorhash": 2,
+        "verifier": 14,
+    },
 }
 IMAGE: dict[str, Any] = {
     "image_id": IMAGE_ID,
@@ -37,6 +45,8 @@ IMAGE: dict[str, Any] = {
         "phash": "d1c48b3a7e2f9056",
         "dhash": "33694d4d4d69332b",
         "whash": "ffc3818181c3ffff",
+        "whash_db4": "ffc38181c3c3ffff",
+        "colorhash": "0000000042800200",
     },
     "verdict": "near_duplicate",
     "matches": [MATCH],

@@ -73,7 +73,7 @@ class Match(BaseModel):
         " most 512 px). near_duplicate: within the distances of the rule, in any of eight orientations."
     )
     distances: dict[str, int] = Field(
-        description="Bits, by name of hash; the verifier has 256, the others 64."
+        description="Bits, by name of hash; the verifier has 256, colorhash 98, the others 64."
     )
     transform: Transform = Field(description=f"Turns the image asked about into this one. {TURNS}")
     uploaded_at: Time
@@ -97,7 +97,8 @@ class Image(BaseModel):
     labels: dict[str, Any]
     status: Status
     hashes: dict[str, str] = Field(
-        description="16 hex digits, by name.", examples=[{"phash": "d1c48b3a7e2f9056"}]
+        description="16 hex digits, by name; of colorhash, 42 bits count.",
+        examples=[{"phash": "d1c48b3a7e2f9056"}],
     )
     verdict: Verdict = Field(description="Strongest kind of match against other claims.")
     matches: list[Match] = Field(description="Best first, at most 100; the rest at `/images/{id}/matches`.")
@@ -236,11 +237,17 @@ def image_members(answer: Answer) -> dict[str, Any]:
         "taken_at": row.taken_at,
         "labels": row.labels,
         "status": row.status,
-        "hashes": {name: f"{getattr(row, name):016x}" for name in WHOLE_IMAGE_HASHES},
+        "hashes": hashes_json(row),
         "verdict": answer.verdict,
         "matches": matches_json(answer.matches, row.claim_id),
         "matches_total": answer.matches.total,
     }
+
+
+def hashes_json(row: AnyRow) -> dict[str, str]:
+    """Hashes of a stored image, those that it has."""
+    values = {name: getattr(row, name) for name in (*WHOLE_IMAGE_HASHES, "colorhash")}
+    return {name: f"{value:016x}" for name, value in values.items() if value is not None}
 
 
 def upload_json(claim_id: str, outcome: Outcome, *, client_id: int | None = None) -> UploadAnswer:

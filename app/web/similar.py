@@ -8,8 +8,15 @@ from fastapi import Query as Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import UnusablePicture
-from app.fingerprints.value import WHOLE_IMAGE_HASHES
-from app.search import HASH_BITS, MAX_LIMIT, ORIENTATIONS, Query, similar_to_image, similar_to_picture
+from app.search import (
+    HASHES,
+    MAX_DISTANCES,
+    MAX_LIMIT,
+    ORIENTATIONS,
+    Query,
+    similar_to_image,
+    similar_to_picture,
+)
 from app.web.access import QualityControl
 from app.web.form import read_form
 from app.web.opaque import opaque_id
@@ -40,8 +47,13 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    max_distance: Number = Field(default=10, ge=0, le=HASH_BITS, description="Bits, inclusive.")
-    hash_name: Literal[WHOLE_IMAGE_HASHES] = Field(  # type: ignore[valid-type]
+    max_distance: Number = Field(
+        default=10,
+        ge=0,
+        le=max(MAX_DISTANCES.values()),
+        description="Bits, inclusive: of 64, of 98 for colorhash.",
+    )
+    hash_name: Literal[HASHES] = Field(  # type: ignore[valid-type]
         default="phash", alias="hash", description="Which hash."
     )
     orientations: Literal[ORIENTATIONS] = Field(  # type: ignore[valid-type]

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Connection, text
 
 from app.catalog import session, stamps
@@ -72,7 +71,7 @@ class BelowXminIndex(TableIndex):
                 " SELECT now.xmin::text::bigint AS xmin, m.generation, c.*"
                 " FROM now CROSS JOIN index_meta m LEFT JOIN LATERAL ("
                 "  SELECT created_seq, deleted_at IS NULL AND status = 'fingerprinted' AS searchable,"
-                "   ahash, phash, dhash, whash, verifier FROM image"
+                "   ahash, phash, dhash, whash, whash_db4, verifier, colour_code FROM image"
                 "  WHERE xid >= CAST(CAST(:last AS text) AS xid8) AND xid < now.xmin"
                 " ) c ON true"
             ),
@@ -85,13 +84,7 @@ class BelowXminIndex(TableIndex):
                 newest=rows[0].xmin,
                 last=rows[0].xmin,
                 complete=True,
-                changed=np.array([row.created_seq for row in read], np.int64),
-                searchable=np.array([row.searchable for row in read], bool),
-                hashes={
-                    name: np.array([getattr(row, name) or 0 for row in read], np.int64).view(np.uint64)
-                    for name in stamps.HASHES
-                },
-                verifiers=stamps.verifier_words([row.verifier for row in read]),
+                **stamps.arrays(read),
             )
         )
         generation: int = rows[0].generation

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.value import COLUMN_OF, turned_from_bytes
 from app.matching.kinds import PROPOSING_HASHES, Picture, Rule, compare
 from tests.consistency.history import Drawn
 
-_PROPOSING = [WHOLE_IMAGE_HASHES.index(name) for name in PROPOSING_HASHES]
+_PROPOSING = [COLUMN_OF[name] for name in PROPOSING_HASHES]
 
 
 class Oracle:
@@ -46,5 +46,5 @@ def _picture(drawn: Drawn) -> Picture:
         sha256=bytes.fromhex(drawn.sha256),
         pixel_sha256=bytes.fromhex(drawn.pixel_sha256),
         low_information=drawn.low_information,
-        turned=Fingerprint.from_bytes(bytes.fromhex(drawn.turned)).turned,
+        turned=turned_from_bytes(bytes.fromhex(drawn.turned)),
     )

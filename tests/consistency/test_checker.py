@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.fingerprints.value import FINGERPRINTED, Fingerprint
+from app.fingerprints.value import turned_to_bytes
 from app.matching.kinds import Rule
 from tests.consistency.checker import check
 from tests.consistency.history import (
@@ -23,12 +23,12 @@ from tests.consistency.history import (
 from tests.consistency.report import FaultKind, Report
 
 RULE = Rule(near=10, verifier=76)
-TURNED = np.random.default_rng(1).integers(0, 1 << 64, (8, 8), np.uint64)
+TURNED = np.random.default_rng(1).integers(0, 1 << 64, (8, 9), np.uint64)
 ONE, COPY, OTHER = "11", "22", "33"  # SHA-256 of three pictures: the second is a near duplicate of the first
 
 
 def drawn(sha256: str, turned: np.ndarray) -> Drawn:
-    return Drawn(sha256, f"{sha256}00", False, Fingerprint(turned, FINGERPRINTED).to_bytes().hex())
+    return Drawn(sha256, f"{sha256}00", False, turned_to_bytes(turned).hex())
 
 
 PICTURES = [drawn(ONE, TURNED), drawn(COPY, TURNED ^ np.uint64(0b1011)), drawn(OTHER, ~TURNED)]

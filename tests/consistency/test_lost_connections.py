@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from app.catalog import images, session
-from app.catalog.images import NewImage
+from app.catalog import new_images, session
+from app.catalog.new_images import NewImage
 from app.catalog.rows import AnyRow
 from app.collection import Collection
 from app.errors import Unavailable
@@ -45,13 +45,13 @@ def test_bytes_of_committed_images_stay_when_the_rest_of_their_upload_fails(
         rule=Rule(near=10, verifier=56),
         max_file_bytes=100,
     )
-    insert_images = images.insert_images
+    insert_images = new_images.insert_images
 
     def leaving_one_out(connection: Connection, rows: list[NewImage]) -> dict[UUID, AnyRow]:
         """As if the first picture were always deleted between INSERT and SELECT."""
         return insert_images(connection, rows[1:]) if len(rows) > 1 else {}
 
-    monkeypatch.setattr(images, "insert_images", leaving_one_out)
+    monkeypatch.setattr(new_images, "insert_images", leaving_one_out)
     uploads = [Upload("drawn.jpg", Picture(1, 1, member).data) for member in range(2)]
     with pytest.raises(Unavailable):
         intake.take("claim", uploads, client_id=None, labels={})

@@ -25,7 +25,7 @@ from app import removal
 from app.catalog import session
 from app.collection import Collection
 from app.errors import NotFound, Unavailable
-from app.fingerprints.value import LOW_INFORMATION
+from app.fingerprints.value import LOW_INFORMATION, turned_to_bytes
 from app.fingerprints.version import library_versions
 from app.imaging import DecodePool, Fingerprinted
 from app.ingest import Outcome, Upload
@@ -83,7 +83,7 @@ class NoPictures(Pictures):
             drawn = look.fingerprint
             low_information = drawn.information == LOW_INFORMATION
             self._journal.write(
-                Drawn(sha256, look.pixel_sha256.hex(), low_information, drawn.to_bytes().hex())
+                Drawn(sha256, look.pixel_sha256.hex(), low_information, turned_to_bytes(drawn.turned).hex())
             )
             self._known.add(picture.data)
         self._journal.write(Sent(str(image_id), sha256))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.fingerprints.orientation import TRANSFORMS, turned_stack
-from app.fingerprints.value import FINGERPRINTED, LOW_INFORMATION, WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.value import ALL_COLUMNS, FINGERPRINTED, LOW_INFORMATION, VERIFIER, Fingerprint, Segment
 
 # At most MEMBERS * CLAIMS live images in a family: fewer than the matches that one answer lists.
 MEMBERS = 16
@@ -27,8 +27,6 @@ FAMILY_SECONDS = 0.8
 FAMILIES_AT_ONCE = 2
 SHARE_OLD = 0.1
 SHARE_SEVERAL = 0.2
-
-_HASHES = len(WHOLE_IMAGE_HASHES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +89,17 @@ def look_of(picture: Picture) -> Look:
         original = look_of(Picture(picture.seed, picture.family, 0))
         return Look(original.fingerprint, original.pixel_sha256)
     family = np.random.default_rng([picture.seed, picture.family]).integers(
-        0, 1 << 64, (len(TRANSFORMS), _HASHES + 4), np.uint64
+        0, 1 << 64, (len(TRANSFORMS), ALL_COLUMNS), np.uint64
     )
     transform = rng.integers(len(TRANSFORMS)) if rng.random() < 0.5 else 0
-    noise = rng.uniform(0, [HASH_NOISE] * _HASHES + [VERIFIER_NOISE] * 4)
-    noise[_HASHES:] = noise[-1]
+    noise = rng.uniform(0, HASH_NOISE, ALL_COLUMNS)
+    noise[VERIFIER] = rng.uniform(0, VERIFIER_NOISE)
     flipped = rng.random((*family.shape, 64)) < noise[None, :, None]
     turned = family[_COMPOSED[transform]] ^ np.packbits(flipped, axis=2).view(np.uint64)[:, :, 0]
     information = LOW_INFORMATION if rng.random() < SHARE_LOW_INFORMATION else FINGERPRINTED
-    return Look(Fingerprint(turned, information), hashlib.sha256(b"pixels" + picture.data).digest())
+    segments = tuple(Segment(word, 0, 0, 100, 50) for word in turned[0, : 1 + picture.member % 4].tolist())
+    fingerprint = Fingerprint(turned, 0, np.zeros(2, np.uint64), segments, information)
+    return Look(fingerprint, hashlib.sha256(b"pixels" + picture.data).digest())
 
 
 def draw_request(rng: np.random.Generator, seed: int, elapsed_seconds: float) -> Request:

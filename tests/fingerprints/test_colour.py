@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.fingerprints.colour import BITS, LEVELS, VALUES, colour_hash, colour_levels, thermometer
+from app.fingerprints.colour import LEVELS, VALUES, colour_hash, colour_levels, thermometer
+from app.fingerprints.value import COLOUR_BITS
 
 # Of photos in scikit-image 0.26's wheel, shrunk with Pillow 13; a library that moves a bit fails here.
 GOLDEN = {
@@ -65,7 +66,7 @@ def test_shared_photos_get_imagehashs_bits(shared_photos):
 @given(LEVEL_LISTS, LEVEL_LISTS)
 def test_thermometers_differ_by_the_sum_of_the_levels_differences(one, other):
     distance = np.bitwise_count(thermometer(one) ^ thermometer(other)).sum()
-    assert distance == np.abs(one - other).sum() <= BITS
+    assert distance == np.abs(one - other).sum() <= COLOUR_BITS
 
 
 def test_code_shares_digits_between_levels_as_imagehash_does():

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from app.fingerprints.orientation import TRANSFORMS, turn
-from app.fingerprints.value import WHOLE_IMAGE_HASHES, Fingerprint
+from app.fingerprints.value import (
+    COLUMN_OF,
+    VERIFIER,
+    WHOLE_IMAGE_HASHES,
+    colour_code_from_bytes,
+    colour_code_to_bytes,
+    turned_from_bytes,
+    turned_to_bytes,
+)
 from app.fingerprints.whole import fingerprint
 
 SIZES = st.tuples(st.integers(1, 512), st.integers(1, 512))
@@ -95,7 +103,7 @@ def test_shared_photos_get_imagehashs_bits(definition, shared_photos):
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_hashes_have_not_moved(real_photos, name):
     found = fingerprint(real_photos[name])
-    hashes = {each: f"{value:016x}" for each, value in found.hashes.items()}
+    hashes = {each: f"{value:016x}" for each, value in found.hashes.items() if each in GOLDEN[name]}
     assert hashes | {"verifier": found.verifier_bytes.hex()} == GOLDEN[name]
 
 
@@ -106,28 +114,49 @@ def test_each_row_is_the_first_row_of_the_turned_picture(real_photos):
         np.testing.assert_array_equal(row, fingerprint(turn(image, transform)).turned[0])
 
 
-def test_bytes_bring_the_same_fingerprint_back(real_photos):
+def test_bytes_bring_the_same_words_back(real_photos):
     found = fingerprint(real_photos["coffee.png"])
-    stored = found.to_bytes()
-    assert len(stored) == 512
+    stored = turned_to_bytes(found.turned)
+    assert len(stored) == 576
     assert int.from_bytes(stored[:8], "big") == found.hashes["ahash"]
-    again = Fingerprint.from_bytes(stored, found.information)
-    np.testing.assert_array_equal(again.turned, found.turned)
-    assert again.turned.dtype == np.uint64
-    assert again.information == found.information
+    assert int.from_bytes(stored[512:520], "big") == found.hashes["whash_db4"]
+    assert found.verifier_bytes == stored[32:64]
+    again = turned_from_bytes(stored)
+    np.testing.assert_array_equal(again, found.turned)
+    assert again.dtype == np.uint64
+    np.testing.assert_array_equal(turned_from_bytes(stored[:64] + stored[512:520], rows=1), found.turned[:1])
+    code = colour_code_from_bytes(colour_code_to_bytes(found.colour_code))
+    np.testing.assert_array_equal(code, found.colour_code)
+
+
+def test_bytes_from_before_the_ninth_column_are_its_first_eight(real_photos):
+    found = fingerprint(real_photos["coffee.png"])
+    stored = turned_to_bytes(found.turned[:, :8])
+    assert stored == turned_to_bytes(found.turned)[:512]
+    np.testing.assert_array_equal(turned_from_bytes(stored), found.turned[:, :8])
+    np.testing.assert_array_equal(turned_from_bytes(stored[:64], rows=1), found.turned[:1, :8])
 
 
 def test_words_are_named_in_their_order(real_photos):
     found = fingerprint(real_photos["coffee.png"])
-    assert tuple(found.hashes) == WHOLE_IMAGE_HASHES == ("ahash", "phash", "dhash", "whash")
-    assert list(found.hashes.values()) + list(found.verifier) == found.turned[0].tolist()
-    assert found.verifier_bytes == found.to_bytes()[32:64]
+    assert tuple(found.hashes) == WHOLE_IMAGE_HASHES == ("ahash", "phash", "dhash", "whash", "whash_db4")
+    assert {name: int(found.turned[0, column]) for name, column in COLUMN_OF.items()} == found.hashes
+    assert found.turned[0, VERIFIER].astype(">u8").tobytes() == found.verifier_bytes
 
 
-def test_bytes_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="reshape"):
-        Fingerprint.from_bytes(bytes(504))
+@pytest.mark.parametrize("length", [0, 504, 520, 584])
+def test_bytes_of_another_length_are_refused(length):
+    with pytest.raises(ValueError, match=r"reshape|array"):
+        turned_from_bytes(bytes(length))
+
+
+def test_a_picture_of_low_information_has_no_segments():
+    found = fingerprint(Image.new("RGB", (512, 384), "grey"))
+    assert found.information == "low_information"
+    assert found.segments == ()
 
 
 def assert_imagehash(definition, image):
-    np.testing.assert_array_equal(fingerprint(image).turned, definition(image), err_msg=str(image.size))
+    np.testing.assert_array_equal(
+        fingerprint(image).turned[:, :8], definition(image), err_msg=str(image.size)
+    )

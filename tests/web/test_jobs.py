@@ -1,12 +1,15 @@
 import time
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
+from PIL import Image
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.catalog import jobs
+from app.jobs.fill import ask_for_fill
 from app.parts import Parts
 from tests.pictures import drawn, encoded, photo
 from tests.rows import insert_rows
@@ -110,13 +113,20 @@ def test_rehash_repairs_a_fingerprint_and_its_matches(client: TestClient, engine
         connection.execute(
             text(
                 "UPDATE image SET phash = 0, dhash = 0, verifier = decode(repeat('00', 32), 'hex')"
-                ", turned = decode(repeat('00', 512), 'hex')"
+                ", turned = decode(repeat('00', 576), 'hex')"
             )
         )
     second = uploaded(client, "KD-2", encoded(photo(), quality=50))
     assert second["verdict"] == "none"
     job = finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])
-    assert job["result"]["rehash"] == {"images": 2, "changed": 1, "from_rendition": 0, "failed": 0}
+    assert job["result"]["rehash"] == {
+        "images": 2,
+        "changed": 1,
+        "moved": 1,
+        "from_rendition": 0,
+        "failed": 0,
+        "rescreened": 2,
+    }
     shown = client.get(f"/images/{second['image_id']}").json()
     assert shown["verdict"] == "near_duplicate"
     assert shown["matches"][0]["image_id"] == first["image_id"]
@@ -132,6 +142,85 @@ def test_rehash_keeps_the_public_ids_of_matches(client: TestClient, engine: Engi
     assert job["result"]["rehash"]["changed"] == 1
     shown = client.get(f"/images/{second['image_id']}").json()
     assert shown["matches"] == second["matches"]
+
+
+def as_before_0003(engine: Engine, which: str = "true") -> None:
+    """Take away what migration 0003 brought, as if these images had been stored before it."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL,"
+                f" turned = substring(turned, 1, 512) WHERE {which}"
+            )
+        )
+        connection.execute(
+            text(f"DELETE FROM segment USING image i WHERE i.created_seq = segment.created_seq AND {which}")
+        )
+
+
+def rows_of(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return [
+            tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
+            for statement in (
+                "SELECT image_id, whash_db4, colorhash, colour_code, turned FROM image ORDER BY id",
+                "SELECT * FROM segment ORDER BY created_seq, ordinal",
+            )
+            for row in connection.execute(text(statement))
+        ]
+
+
+def test_images_from_before_a_fingerprint_was_defined_get_it_from_a_job(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    for claim in ("KD-1", "KD-2", "KD-3"):
+        first = uploaded(client, claim, encoded(photo(), quality=50 + len(rows_of(engine))))
+    flat = uploaded(client, "KD-4", encoded(Image.new("RGB", (300, 200), "grey")))
+    assert flat["status"] == "low_information"
+    whole = rows_of(engine)
+    shown = client.get(f"/images/{first['image_id']}").json()
+    as_before_0003(engine, "claim_id <> 'KD-2'")
+    params = {"image_id": first["image_id"], "hash": "whash_db4", "max_distance": 20}
+    refused = client.get("/similar", params=params)
+    assert_problem(refused, 503)
+    assert int(refused.headers["retry-after"]) > 0
+    assert "2 images" in refused.json()["detail"]
+    assert client.get("/similar", params=params | {"hash": "phash"}).json()["total"] == 2
+    assert "whash_db4" not in client.get(f"/images/{first['image_id']}").json()["hashes"]
+
+    ask_for_fill(engine)
+    with engine.connect() as connection:
+        job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
+    job = finished(client, str(job_id))
+    assert job["result"] == {
+        "images": 3,
+        "changed": 3,
+        "moved": 0,
+        "from_rendition": 0,
+        "failed": 0,
+        "rescreened": 0,
+    }
+    assert rows_of(engine) == whole
+    assert client.get("/similar", params=params).json()["total"] == 2
+    assert client.get(f"/images/{first['image_id']}").json() == shown
+
+
+def test_what_cannot_be_filled_in_is_counted_and_not_tried_all_the_time(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    image = uploaded(client, "KD-1", encoded(photo()))
+    as_before_0003(engine)
+    parts.pictures.erase(UUID(image["image_id"]))
+    ask_for_fill(engine)
+    with engine.connect() as connection:
+        job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
+    assert finished(client, str(job_id))["result"]["failed"] == 1
+    ask_for_fill(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM job WHERE kind = 'fill'")).scalar() == 1
+    # Nothing may pretend to have looked at all images.
+    other = uploaded(client, "KD-2", encoded(drawn(1)))
+    assert_problem(client.get("/similar", params={"image_id": other["image_id"], "hash": "colorhash"}), 503)
 
 
 def test_rehash_falls_back_to_the_rendition(client: TestClient, settings: Any) -> None:

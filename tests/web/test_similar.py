@@ -12,7 +12,7 @@ from tests.pictures import drawn, encoded, photo
 from tests.rows import insert_rows
 from tests.web.api import assert_problem, uploaded
 
-HASHES = ("ahash", "phash", "dhash", "whash")
+COLUMNS = {"ahash": 0, "phash": 1, "dhash": 2, "whash": 3, "whash_db4": 8}
 
 
 @pytest.fixture
@@ -57,11 +57,11 @@ def all_pages(client: TestClient, **params: Any) -> tuple[list[Any], set[int]]:
 
 
 @pytest.mark.parametrize("max_distance", [0, 1, 10, 30, 64])
-@pytest.mark.parametrize("hash_name", HASHES)
+@pytest.mark.parametrize("hash_name", COLUMNS)
 def test_answer_equals_a_scan_of_the_table(
     client: TestClient, rows: Any, hash_name: str, max_distance: int
 ) -> None:
-    column = HASHES.index(hash_name)
+    column = COLUMNS[hash_name]
     for number in (0, 500):
         expected = scan(rows, rows.turned[number][:1], column, max_distance, number)
         matches, totals = all_pages(
@@ -73,6 +73,42 @@ def test_answer_equals_a_scan_of_the_table(
         )
         assert answered(rows, matches) == expected
         assert totals == {len(expected)}
+
+
+@pytest.mark.parametrize("max_distance", [0, 20, 35, 64, 98])
+def test_answer_by_colours_equals_a_scan_of_the_table(
+    client: TestClient, rows: Any, engine: Engine, max_distance: int
+) -> None:
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT colour_code FROM image ORDER BY created_seq")).scalars().all()
+    codes = [int.from_bytes(bytes(code)) for code in found]
+    distances = [(code ^ codes[7]).bit_count() for code in codes]
+    expected = sorted(
+        (distance, number, "identity")
+        for number, distance in enumerate(distances)
+        if distance <= max_distance and number != 7
+    )
+    for orientations in ("as_stored", "all"):
+        matches, totals = all_pages(
+            client,
+            image_id=str(rows.image_ids[7]),
+            hash="colorhash",
+            max_distance=max_distance,
+            limit=200,
+            orientations=orientations,
+        )
+        assert answered(rows, matches) == expected
+        assert totals == {len(expected)}
+
+
+def test_largest_distance_depends_on_the_hash(client: TestClient, rows: Any) -> None:
+    params = {"image_id": str(rows.image_ids[0]), "hash": "colorhash"}
+    assert client.get("/similar", params=params | {"max_distance": 98}).json()["total"] == 999
+    assert assert_problem(client.get("/similar", params=params | {"max_distance": 99}), 422)["limit"] == 98
+    members = assert_problem(
+        client.get("/similar", params=params | {"hash": "phash", "max_distance": 65}), 422
+    )
+    assert (members["field"], members["limit"]) == ("max_distance", 64)
 
 
 def test_all_orientations_find_what_a_scan_of_eight_finds(client: TestClient, rows: Any) -> None:
@@ -169,8 +205,8 @@ def test_missing_image_id_is_named(client: TestClient) -> None:
 
 
 def test_problem_of_a_number_out_of_range_tells_the_limit(client: TestClient) -> None:
-    members = assert_problem(client.get("/similar", params={"image_id": "x", "max_distance": 65}), 422)
-    assert members["limit"] == 64
+    members = assert_problem(client.get("/similar", params={"image_id": "x", "max_distance": 99}), 422)
+    assert members["limit"] == 98
 
 
 @pytest.mark.parametrize(

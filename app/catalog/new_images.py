@@ -1,0 +1,108 @@
+"""Inserting images: each row with its segments, all of an upload in one statement."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Connection, bindparam, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.catalog.images import STORED
+from app.catalog.models import Hash64, image, signed
+from app.catalog.rows import AnyRow
+from app.catalog.segments import BOX, boxes_json
+from app.fingerprints.value import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """The values of a row to insert; the stamps and `uploaded_at` come from the database.
+
+    Hashes are unsigned 64-bit; `verifier` has 32 bytes, `colour_code` 16 and `turned` 576 (`fingerprints.value`).
+    """
+
+    image_id: UUID
+    claim_id: str
+    uploaded_by: int | None
+    file_name: str
+    sha256: bytes
+    pixel_sha256: bytes
+    format: str
+    width: int
+    height: int
+    byte_count: int
+    status: str
+    ahash: int
+    phash: int
+    dhash: int
+    whash: int
+    whash_db4: int
+    colorhash: int
+    colour_code: bytes
+    verifier: bytes
+    turned: bytes
+    segments: Sequence[Segment]
+    fingerprint_version: int
+    library_versions: dict[str, str]
+    labels: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] | None = None
+    exif: dict[str, Any] | None = None
+    taken_at: dt.datetime | None = None
+    camera_make: str | None = None
+    camera_model: str | None = None
+    camera_software: str | None = None
+
+
+_INSERTED = tuple(image.c[name] for name in NewImage.__dataclass_fields__ if name in image.c)
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+_NAMES = ", ".join(column.name for column in _INSERTED)
+_TYPED = ", ".join(f"{column.name} {column.type.compile(dialect=_DIALECT)}" for column in _INSERTED)
+# The same text for one row and for many. It is a transaction by itself, so the lock under which stamps are drawn
+# is held for no round trip.
+_INSERT = (
+    text(
+        "WITH given AS ("  # noqa: S608 - constant names
+        f" SELECT * FROM jsonb_to_recordset(:rows) AS g (place integer, segments jsonb, {_TYPED})"
+        "), stored AS ("
+        f" INSERT INTO image ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY place"
+        " ON CONFLICT (claim_id, sha256) WHERE deleted_at IS NULL DO NOTHING RETURNING *"
+        "), parts AS ("
+        f" INSERT INTO segment (created_seq, ordinal, hash, {', '.join(BOX)})"
+        " SELECT s.created_seq, p.place - 1, (p.members->>0)::bigint, (p.members->>1)::smallint,"
+        "  (p.members->>2)::smallint, (p.members->>3)::smallint, (p.members->>4)::smallint"
+        " FROM stored s JOIN given g USING (image_id)"
+        " CROSS JOIN jsonb_array_elements(g.segments) WITH ORDINALITY AS p (members, place)"
+        f") SELECT {', '.join(column.name for column in STORED)} FROM stored"
+    )
+    .bindparams(bindparam("rows", type_=JSONB))
+    .columns(*STORED)
+)
+
+
+def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID, AnyRow]:
+    """Insert rows in their order in one statement; return the inserted ones (columns STORED) by image id.
+
+    A row whose claim has the same bytes already is left out of the result: see `live_by_bytes`.
+    """
+    given = [
+        {"place": place, "segments": boxes_json(row.segments)}
+        | {column.name: _json(column, getattr(row, column.name)) for column in _INSERTED}
+        for place, row in enumerate(rows)
+    ]
+    return {row.image_id: row for row in connection.execute(_INSERT, {"rows": given})}
+
+
+def _json(column: Column[Any], value: Any) -> Any:
+    """A value as `jsonb_to_recordset` reads one of that column."""
+    if value is None or isinstance(column.type, JSONB):
+        return value
+    if isinstance(column.type, Hash64):
+        return signed(value)
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, UUID):
+        return str(value)
+    return value.isoformat() if isinstance(value, dt.datetime) else value

@@ -1,0 +1,125 @@
+"""Computing fingerprints of stored images anew: of all of them, or of those that lack some."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from app.catalog import images
+from app.catalog.models import signed
+from app.catalog.rows import AnyRow
+from app.catalog.segments import boxes_json, segments_of
+from app.decoders import decode_limits
+from app.errors import UnusablePicture
+from app.imaging.pool import DecodePool
+from app.ingest import pixel_columns
+from app.jobs.progress import Progress
+from app.jobs.sweep import screen_unanswered
+from app.parts import Parts
+
+ROWS_AT_ONCE = 200
+# What rows stored before these were defined lack, until they are filled in.
+LATER = {"whash_db4", "colorhash", "colour_code"}
+
+Read = Callable[[Connection, int, int], Any]
+"""Rows of images after a stamp, at most so many: `catalog.images.after` or `catalog.images.to_fill`."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Numbers of images, by what became of them."""
+
+    images: int = 0
+    changed: int = 0
+    """Stored anew: a fingerprint moved, or was not there."""
+    moved: int = 0
+    from_rendition: int = 0
+    failed: int = 0
+    """Neither the original nor the rendition can be read."""
+    rescreened: int = 0
+
+
+def rehash(parts: Parts, progress: Progress, read: Read, step: str) -> Counts:
+    """Compute the fingerprints of all rows that `read` gives, in a decoding process of the job's own.
+
+    Where one that was there is another now, all images are screened anew at the end.
+    """
+    counts = Counts()
+    pool = DecodePool(1, decode_limits(parts.settings), max_queued=1)
+    try:
+        for row, total in _rows(parts.engine, read):
+            _rehash_one(parts, pool, row, counts)
+            progress.report({"step": step, "total": total, **asdict(counts)})
+    finally:
+        pool.close()
+    if counts.moved:
+        counts.rescreened = _screen_all(parts, progress)
+    return counts
+
+
+def _screen_all(parts: Parts, progress: Progress) -> int:
+    with parts.engine.begin() as connection:
+        images.clear_screened(connection)
+    return screen_unanswered(
+        parts.engine,
+        parts.collection,
+        parts.intake.rule,
+        older_than_seconds=0,
+        on_progress=lambda done: progress.report({"step": "screen", "screened": done}),
+    )
+
+
+def _rows(engine: Engine, read: Read) -> Iterator[tuple[AnyRow, int]]:
+    """The rows in upload order, each with the number of live images."""
+    seq = 0
+    while True:
+        with engine.connect() as connection:
+            total = images.count_live(connection)
+            rows = read(connection, seq, ROWS_AT_ONCE)
+        if not rows:
+            return
+        for row in rows:
+            yield row, total
+        seq = rows[-1].created_seq
+
+
+def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts) -> None:
+    """Store the image's fingerprint where it is another."""
+    counts.images += 1
+    source = parts.pictures.original(row.image_id)
+    if not source.exists():
+        source = parts.pictures.rendition(row.image_id)
+        counts.from_rendition += 1
+    try:
+        found = pool.fingerprint(source, None)
+    except (UnusablePicture, FileNotFoundError):
+        counts.failed += 1
+        return
+    values, segments = pixel_columns(found), found.fingerprint.segments
+    moved = _moved(row, values)
+    counts.moved += moved
+    if moved or row.whash_db4 is None or _boxes(parts.engine, row) != boxes_json(segments):
+        counts.changed += 1
+        with parts.engine.begin() as connection:
+            images.store_rehash(connection, images.Rehashed(row.created_seq, values, segments))
+
+
+def _moved(row: AnyRow, values: dict[str, Any]) -> bool:
+    """Whether a fingerprint that the row has is another now: matches are decided by these, and show them."""
+    names = set(values) - {"fingerprint_version", "library_versions", "turned"}
+    if row.whash_db4 is None:
+        names -= LATER
+    stored = bytes(row.turned)
+    return stored != values["turned"][: len(stored)] or any(
+        values[name] != (bytes(kept) if isinstance(kept := getattr(row, name), memoryview) else kept)
+        for name in names
+    )
+
+
+def _boxes(engine: Engine, row: AnyRow) -> list[list[int]]:
+    with engine.connect() as connection:
+        return [
+            [signed(each.hash), each.x, each.y, each.width, each.height]
+            for each in segments_of(connection, [row.created_seq])
+        ]
