@@ -5,7 +5,8 @@ web            HTTP only: one file per resource, access, problem+json
 jobs, sources  long work with a row in the job table, the keeper, the sweep; files and folders in bulk
 ingest, search bytes + claim -> stored image; similar images by id or by picture. removal: deleting them
 screening      stored images -> matches and verdicts
-collection     the in-memory Hamming indexes of the image table, and how they catch up with it
+collection     the image table in memory: Hamming indexes of whole images and of segments, and how they catch up
+regions        which regions of stored images look like those of a picture
 catalog        the tables and all SQL; storage: picture bytes; imaging: safe decoding; embedded: PostgreSQL
 matching       pure: distances -> kinds and verdicts
 index          pure: exact Hamming range search; fingerprints: pure: pixels -> hashes

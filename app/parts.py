@@ -6,22 +6,25 @@ from sqlalchemy import Engine
 
 from app.catalog.session import make_engine
 from app.catalog.watchdog import Watchdog
-from app.collection import Collection
+from app.collection import Collection, SegmentCollection
 from app.decoders import start_decoders
 from app.imaging import DecodePool
 from app.ingest import Intake
 from app.matching.kinds import Rule
+from app.search import Search
 from app.settings import Settings
 from app.storage import Pictures
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The database, the index over it, the pictures, and the intake that feeds them."""
+    """The database, what of it is in memory, the pictures, and the intake that feeds them."""
 
     settings: Settings
     engine: Engine
     collection: Collection
+    segments: SegmentCollection
+    search: Search
     pictures: Pictures
     intake: Intake
     watchdog: Watchdog
@@ -40,7 +43,7 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
     Its decoding processes start at once, in the background, unless some are given.
     """
     engine = make_engine(settings, settings.database_url)
-    collection = Collection(engine)
+    collection, segments = Collection(engine), SegmentCollection(engine)
     pictures = Pictures(settings.data_dir / "pictures", min_free_bytes=settings.min_free_bytes)
     intake = Intake(
         engine=engine,
@@ -50,4 +53,13 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
         rule=Rule(near=settings.near_duplicate_distance, verifier=settings.verifier_distance),
         max_file_bytes=settings.max_file_bytes,
     )
-    return Parts(settings, engine, collection, pictures, intake, Watchdog(engine))
+    return Parts(
+        settings=settings,
+        engine=engine,
+        collection=collection,
+        segments=segments,
+        search=Search(engine, collection, segments),
+        pictures=pictures,
+        intake=intake,
+        watchdog=Watchdog(engine),
+    )

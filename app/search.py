@@ -1,7 +1,7 @@
 """Similar images: all within a distance of one stored image, or of a picture that is not stored."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import numpy as np
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 from app.catalog import images, session
 from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
-from app.collection import COLOURS, Collection, TableIndex
+from app.collection import COLOURS, Collection, SegmentCollection, SegmentIndex, TableIndex
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, Unavailable
 from app.fingerprints.orientation import TRANSFORMS
@@ -25,12 +25,17 @@ from app.fingerprints.value import (
     turned_to_bytes,
 )
 from app.index.live import LiveIndex
+from app.matching.regions import WITHIN
+from app.regions import Region, RegionMatch, matching_regions, regions_of_image, regions_of_segments
 
-# The largest distance there is, by what can be searched.
-MAX_DISTANCES = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS}
+SEGMENTS = "segments"
+# The largest distance that may be asked for: all there is, but among segments, where strangers crowd in before.
+MAX_DISTANCES = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, SEGMENTS: 16}
 HASHES = tuple(MAX_DISTANCES)
+DEFAULT_DISTANCES = dict.fromkeys(HASHES, 10) | {SEGMENTS: WITHIN}
 MAX_LIMIT = 200
-ORIENTATIONS = ("as_stored", "all")
+AS_STORED = "as_stored"
+ORIENTATIONS = (AS_STORED, "all")
 FILLING_SECONDS = 30
 
 
@@ -38,9 +43,9 @@ FILLING_SECONDS = 30
 class Query:
     """What is asked: radius in bits (inclusive), which hash, one or all orientations, and the page."""
 
-    max_distance: int = 10
+    max_distance: int = DEFAULT_DISTANCES["phash"]
     hash_name: str = "phash"
-    orientations: str = "as_stored"
+    orientations: str = AS_STORED
     limit: int = 50
     cursor: str | None = None
 
@@ -57,6 +62,8 @@ class Query:
             )
         if self.orientations not in ORIENTATIONS:
             raise InvalidValue(f"orientations must be one of {', '.join(ORIENTATIONS)}", field="orientations")
+        if self.hash_name == SEGMENTS and self.orientations != AS_STORED:
+            raise InvalidValue(f"segments are compared {AS_STORED} only", field="orientations")
         if not 1 <= self.limit <= MAX_LIMIT:
             raise InvalidValue(f"limit must be 1 to {MAX_LIMIT}", field="limit", limit=MAX_LIMIT)
 
@@ -65,12 +72,14 @@ class Query:
 class Similar:
     """One image found: the row (image_id, claim_id, uploaded_at), its distance in bits, and the transform.
 
-    The transform turns the query's picture into this one.
+    The transform turns the query's picture into this one. `regions` are those that match, nearest first, where
+    segments were searched.
     """
 
     row: AnyRow
     distance: int
     transform: str
+    regions: Sequence[RegionMatch] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,122 +96,154 @@ class SimilarPage:
     next_cursor: str | None
 
 
-def similar_to_image(engine: Engine, collection: Collection, image_id: UUID, query: Query) -> SimilarPage:
-    """Every other stored image within the distance of a stored one.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The picture that is asked about: what of it is searched with, and how a cursor knows it again."""
 
-    Raises NotFound, InvalidCursor, and Unavailable while some images lack the hash that is asked for.
-    """
-    with session.autocommit(engine) as connection:
-        index = _complete(collection.caught_up(connection), query)
-        row = images.live_by_id(connection, image_id)
-        if row is None:
-            raise NotFound(f"no image {image_id}", field="image_id")
-        return _page(
-            connection,
-            index,
-            query,
-            subject=_subject(query, image_id.bytes),
-            hashes=_stored_hashes(row, query.hash_name),
-            status=row.status,
-            own_seq=row.created_seq,
-        )
+    status: str
+    subject: bytes
+    hashes: np.ndarray
+    """One for each orientation, that of the picture as it stands first; none where segments are searched."""
+    regions: Sequence[Region] = ()
+    own_seq: int | None = None
 
 
-def similar_to_picture(
-    engine: Engine, collection: Collection, fingerprint: Fingerprint, status: str, query: Query
-) -> SimilarPage:
-    """Every stored image within the distance of a picture that is not stored. Raises as `similar_to_image`."""
-    with session.autocommit(engine) as connection:
-        index = _complete(collection.caught_up(connection), query)
-        if query.hash_name == COLOURS:
-            hashes = fingerprint.colour_code[None]
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """All images found: `seqs`, `distances` and `transforms` int64[n] belong together; regions by `seqs`."""
+
+    seqs: np.ndarray
+    distances: np.ndarray
+    transforms: np.ndarray
+    regions: Mapping[int, Sequence[RegionMatch]] = field(default_factory=dict)
+
+
+class Search:
+    """Searches what one process holds in memory, after bringing it up to date."""
+
+    def __init__(self, engine: Engine, collection: Collection, segments: SegmentCollection):
+        self._engine = engine
+        self._collection = collection
+        self._segments = segments
+
+    def by_image(self, image_id: UUID, query: Query) -> SimilarPage:
+        """Find every other stored image within the distance of a stored one.
+
+        Raises NotFound, InvalidCursor, and Unavailable while some images lack the hash that is asked for.
+        """
+        with session.autocommit(self._engine) as connection:
+            replica = self._caught_up(connection, query)
+            row = images.live_by_id(connection, image_id)
+            if row is None:
+                raise NotFound(f"no image {image_id}", field="image_id")
+            return _page(connection, replica, _stored(connection, row, query), query)
+
+    def by_picture(self, fingerprint: Fingerprint, query: Query) -> SimilarPage:
+        """Find every stored image within the distance of a picture that is not stored. Raises as `by_image`."""
+        with session.autocommit(self._engine) as connection:
+            replica = self._caught_up(connection, query)
+            return _page(connection, replica, _sent(fingerprint, query), query)
+
+    def _caught_up(self, connection: Connection, query: Query) -> TableIndex | SegmentIndex:
+        """The replica to search, with every image in it that was committed before. Raises Unavailable."""
+        replica: TableIndex | SegmentIndex
+        if query.hash_name == SEGMENTS:
+            replica = self._segments.caught_up(connection)
         else:
-            hashes = fingerprint.turned[:, COLUMN_OF[query.hash_name]]
-        return _page(
-            connection,
-            index,
-            query,
-            subject=_subject(query, turned_to_bytes(fingerprint.turned)),
-            hashes=hashes,
-            status=status,
-            own_seq=None,
-        )
+            replica = self._collection.caught_up(connection)
+        lacking = replica.lacking(query.hash_name)
+        if lacking:
+            raise _filling(lacking, query)
+        return replica
 
 
-def _stored_hashes(row: AnyRow, name: str) -> np.ndarray:
-    """One hash of a stored image for each orientation; of colours, which turning leaves alone, one."""
+def _stored(connection: Connection, row: AnyRow, query: Query) -> _Asked:
+    name = query.hash_name
+    subject, seq = row.image_id.bytes, row.created_seq
     if row.status != FINGERPRINTED:
-        return np.zeros(0, np.uint64)
+        return _Asked(row.status, subject, _NO_HASHES)
     if row.whash_db4 is None and name not in FIRST_HASHES:
-        raise _filling(1, name)  # stored after the index was caught up, by an older version of the program
+        raise _filling(1, query)  # stored after the replica was caught up, by an older version of the program
+    if name == SEGMENTS:
+        return _Asked(row.status, subject, _NO_HASHES, regions_of_image(connection, seq), own_seq=seq)
     if name == COLOURS:
-        return colour_code_from_bytes(row.colour_code)[None]
-    return turned_from_bytes(row.turned)[:, COLUMN_OF[name]]
+        hashes = colour_code_from_bytes(row.colour_code)[None]
+    else:
+        hashes = turned_from_bytes(row.turned)[:, COLUMN_OF[name]]
+    return _Asked(row.status, subject, hashes, own_seq=seq)
 
 
-def _complete(index: TableIndex, query: Query) -> TableIndex:
-    """The index, if every image can be found in it."""
-    lacking = index.lacking(query.hash_name)
-    if lacking:
-        raise _filling(lacking, query.hash_name)
-    return index
+def _sent(fingerprint: Fingerprint, query: Query) -> _Asked:
+    name = query.hash_name
+    status, subject = fingerprint.information, turned_to_bytes(fingerprint.turned)
+    if name == SEGMENTS:
+        return _Asked(status, subject, _NO_HASHES, regions_of_segments(fingerprint.segments))
+    hashes = fingerprint.colour_code[None] if name == COLOURS else fingerprint.turned[:, COLUMN_OF[name]]
+    return _Asked(status, subject, hashes)
 
 
-def _filling(lacking: int, name: str) -> Unavailable:
+_NO_HASHES = np.zeros(0, np.uint64)
+
+
+def _filling(lacking: int, query: Query) -> Unavailable:
     return Unavailable(
-        f"{lacking} images were stored before {name} was introduced; a job is computing it for them",
+        f"{lacking} images were stored before {query.hash_name} was introduced; a job is computing it for them",
         retry_after_seconds=FILLING_SECONDS,
     )
 
 
 def _page(
-    connection: Connection,
-    index: TableIndex,
-    query: Query,
-    *,
-    subject: str,
-    hashes: np.ndarray,
-    status: str,
-    own_seq: int | None,
+    connection: Connection, replica: TableIndex | SegmentIndex, asked: _Asked, query: Query
 ) -> SimilarPage:
-    """Search with `hashes`: one for each orientation, the picture as it stands first."""
-    last = index.last
+    last = replica.last
+    subject = _subject(query, asked.subject)
     as_of, after_distance, after_seq = (
         (last, -1, -1) if query.cursor is None else decode_cursor(query.cursor, subject, 3)
     )
-    if status != FINGERPRINTED:
-        return SimilarPage(status, [], 0, last, None)
-    ids, distances, transforms = nearest_per_image(
-        index.indexes[query.hash_name],
-        hashes if query.orientations == "all" else hashes[:1],
-        query.max_distance,
+    if asked.status != FINGERPRINTED:
+        return SimilarPage(asked.status, [], 0, last, None)
+    found = _found(connection, replica, asked, query)
+    kept = found.seqs <= as_of
+    if asked.own_seq is not None:
+        kept &= found.seqs != asked.own_seq
+    total = int(np.count_nonzero(kept))
+    kept &= (found.distances > after_distance) | (
+        (found.distances == after_distance) & (found.seqs > after_seq)
     )
-    kept = ids <= as_of
-    if own_seq is not None:
-        kept &= ids != own_seq
-    ids, distances, transforms = ids[kept], distances[kept], transforms[kept]
-    total = len(ids)
-    later = (distances > after_distance) | ((distances == after_distance) & (ids > after_seq))
-    ids, distances, transforms = ids[later], distances[later], transforms[later]
-    order = np.lexsort((ids, distances))
-    found: list[Similar] = []
+    order = np.lexsort((found.seqs, found.distances))
+    order = order[kept[order]]
+    matches: list[Similar] = []
     position = 0
     # Rows deleted since the catch-up drop out: read on until the page is full.
-    while len(found) < query.limit and position < len(order):
-        chosen = order[position : position + query.limit - len(found)]
-        rows = images.live_by_seq(connection, ids[chosen].tolist())
+    while len(matches) < query.limit and position < len(order):
+        chosen = order[position : position + query.limit - len(matches)]
+        rows = images.live_by_seq(connection, found.seqs[chosen].tolist())
         for place in chosen:
-            row = rows.get(int(ids[place]))
+            seq = int(found.seqs[place])
+            row = rows.get(seq)
             if row is None:
                 total -= 1
             else:
-                found.append(Similar(row, int(distances[place]), TRANSFORMS[transforms[place]]))
+                transform = TRANSFORMS[found.transforms[place]]
+                matches.append(
+                    Similar(row, int(found.distances[place]), transform, found.regions.get(seq, ()))
+                )
         position += len(chosen)
     next_cursor = None
-    if position < len(order) and found:
+    if position < len(order) and matches:
         end = order[position - 1]
-        next_cursor = encode_cursor(subject, as_of, int(distances[end]), int(ids[end]))
-    return SimilarPage(status, found, total, last, next_cursor)
+        next_cursor = encode_cursor(subject, as_of, int(found.distances[end]), int(found.seqs[end]))
+    return SimilarPage(asked.status, matches, total, last, next_cursor)
+
+
+def _found(connection: Connection, replica: TableIndex | SegmentIndex, asked: _Asked, query: Query) -> _Found:
+    if isinstance(replica, SegmentIndex):
+        regions = matching_regions(connection, replica, asked.regions, query.max_distance)
+        seqs = np.array(list(regions), np.int64)
+        nearest = np.array([matches[0].distance for matches in regions.values()], np.int64)
+        return _Found(seqs, nearest, np.zeros(len(seqs), np.int64), regions)
+    hashes = asked.hashes[:1] if query.orientations == AS_STORED else asked.hashes
+    return _Found(*nearest_per_image(replica.indexes[query.hash_name], hashes, query.max_distance))
 
 
 def nearest_per_image(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
-from app.catalog import session
-from app.collection import Collection, TableIndex
+from app.catalog import images, session
+from app.collection import Collection, SegmentCollection, SegmentIndex, TableIndex
+from app.fingerprints.value import Segment
 from tests.rows import insert_rows
 
 
@@ -98,7 +99,7 @@ def test_index_follows_inserts_changes_and_deletions(engine: Engine, collection:
 def test_burst_longer_than_one_read_is_caught_up_whole(
     engine: Engine, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.collection.CHANGES_PER_READ", 7)
+    monkeypatch.setattr("app.collection.replica.CHANGES_PER_READ", 7)
     caught_up(engine, collection)
     insert_rows(engine, 100, np.random.default_rng(1))
     assert_equal_to_table(engine, caught_up(engine, collection))
@@ -162,3 +163,74 @@ def test_rebuild_compares_at_one_stamp_while_uploads_go_on(engine: Engine, colle
         done.set()
         thread.join()
     assert_equal_to_table(engine, caught_up(engine, collection))
+
+
+def regions_in_table(engine: Engine) -> dict[tuple[int, int], int]:
+    """What must be in the index of segments: (created_seq, ordinal) -> hash of each large region."""
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT created_seq, ordinal, hash, width, height FROM segment")).all()
+    return {
+        (row.created_seq, row.ordinal): row.hash % 2**64 for row in rows if row.width * row.height >= 3000
+    }
+
+
+def regions_held(index: SegmentIndex) -> dict[tuple[int, int], int]:
+    hashes, ids = index.index.contents()
+    return {(id_ >> 8, id_ & 255): hash_ for id_, hash_ in zip(ids.tolist(), hashes.tolist(), strict=True)}
+
+
+def test_index_of_segments_follows_the_table(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.collection.replica.CHANGES_PER_READ", 37)
+    rows = insert_rows(engine, 200, np.random.default_rng(1))
+    collection = SegmentCollection(engine)
+
+    def index() -> SegmentIndex:
+        with session.autocommit(engine) as connection:
+            return collection.caught_up(connection)
+
+    first = index()
+    whole = regions_in_table(engine)
+    assert regions_held(first) == whole
+    assert len(whole) > 200
+    insert_rows(engine, 100, np.random.default_rng(2))
+    with engine.begin() as connection:
+        images.bury(connection, range(1, 30))
+    for seq in rows.seqs[40:60]:
+        replaced = images.Rehashed(
+            seq, {"ahash": 1}, [Segment(seq, 0, 0, 100, 100), Segment(2**64 - 1, 0, 0, 10, 10)][: seq % 3]
+        )
+        with engine.begin() as connection:
+            images.store_rehash(connection, replaced)
+    assert index() is first
+    assert regions_held(first) == regions_in_table(engine) != whole
+    assert collection.rebuild().total == 0
+    assert first.lacking("segments") == 0
+
+
+def test_images_whose_segments_are_to_come_are_counted(engine: Engine) -> None:
+    insert_rows(engine, 5, np.random.default_rng(1))
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "DELETE FROM segment; UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL,"
+                " turned = substring(turned, 1, 512)"
+            )
+        )
+    collection = SegmentCollection(engine)
+    with session.autocommit(engine) as connection:
+        assert collection.caught_up(connection).lacking("segments") == 5
+        images.bury(connection, [1])
+        assert collection.caught_up(connection).lacking("segments") == 4
+
+
+def test_a_rebuild_counts_images_with_wrong_segments_once(engine: Engine) -> None:
+    insert_rows(engine, 20, np.random.default_rng(1))
+    collection = SegmentCollection(engine)
+    with session.autocommit(engine) as connection:
+        index = collection.caught_up(connection)
+    _, ids = index.index.contents()
+    seq = next(seq for seq in (ids >> 8).tolist() if np.count_nonzero(ids >> 8 == seq) > 1)
+    index.index.remove(ids[ids >> 8 == seq])
+    index.index.add(np.array([7], np.uint64), np.array([2**40 << 8]))
+    found = collection.rebuild()
+    assert (found.missing, found.extra, found.differing) == (1, 1, 0)

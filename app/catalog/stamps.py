@@ -1,12 +1,14 @@
 """Reading the image table by its change stamp: what the in-memory indexes load and catch up with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, text
 
+from app.catalog.copying import copy_rows
 from app.catalog.rows import AnyRow
 
 # What rows from before `whash_db4` was defined have, and what they lack until a job has filled it in.
@@ -20,22 +22,13 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "created_seq": ("created_seq", ">i8"),
     **{name: (name, ">i8") for name in FIRST_HASHES},
     "verifier": ("verifier", _VERIFIER),
-    # The form below has no place for NULL.
+    # Rows are read in a form that has no place for NULL.
     "filled": (f"{LATER_HASH} IS NOT NULL", "?"),
     LATER_HASH: (f"coalesce({LATER_HASH}, 0)", ">i8"),
     "colour_code": ("coalesce(colour_code, decode(repeat('00', 16), 'hex'))", _COLOUR_CODE),
 }
 
 NEWEST = 2**63 - 1
-
-# The wire form of one row of a binary COPY: a field count, then length and big-endian bytes per field. No
-# field is NULL on the rows selected, so every row has this one size.
-_COPY_ROW = np.dtype(
-    [("fields", ">i2")]
-    + [part for name, (_, kind) in _FIELDS.items() for part in ((f"{name}_size", ">i4"), (name, kind))]
-)
-_COPY_HEADER_BYTES = 19
-_COPY_TRAILER_BYTES = 2
 
 _CHANGES = text(
     "SELECT m.generation, (SELECT max(change_seq) FROM image) AS newest, c.*"
@@ -95,22 +88,9 @@ class Changes:
 
 def load(connection: Connection) -> Loaded:
     """Read all searchable images by binary COPY, in one snapshot. The connection must be in no transaction."""
-    with connection.begin():
-        # Not by SQLAlchemy's `isolation_level`: see session.autocommit.
-        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
+    with snapshot(connection):
         generation, last = newest(connection)
-        sink = _Sink()
-        cursor = connection.connection.cursor()
-        cursor.copy_expert(
-            f"COPY (SELECT {', '.join(column for column, _ in _FIELDS.values())} FROM image"  # noqa: S608 - constants
-            " WHERE deleted_at IS NULL AND status = 'fingerprinted') TO STDOUT (FORMAT binary)",
-            sink,
-            size=1 << 20,
-        )
-        cursor.close()
-    body = memoryview(sink.data)[_COPY_HEADER_BYTES : len(sink.data) - _COPY_TRAILER_BYTES]
-    rows = np.frombuffer(body, _COPY_ROW)
+        rows = copy_rows(connection, _FIELDS, "image WHERE deleted_at IS NULL AND status = 'fingerprinted'")
     return Loaded(
         generation=generation,
         last=last,
@@ -120,6 +100,16 @@ def load(connection: Connection) -> Loaded:
         filled=rows["filled"].copy(),
         colour_codes=rows["colour_code"].astype(np.uint64),
     )
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """One transaction that sees one state of the tables, for as long as it takes to read it."""
+    with connection.begin():
+        # Not by SQLAlchemy's `isolation_level`: see session.autocommit.
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        yield
 
 
 def newest(connection: Connection) -> tuple[int, int]:
@@ -167,14 +157,3 @@ def changed_after(connection: Connection, last: int) -> np.ndarray:
     """Return the `created_seq` of all images changed after the stamp `last`, int64[k]."""
     statement = text("SELECT created_seq FROM image WHERE change_seq > :last")
     return np.array(connection.execute(statement, {"last": last}).scalars().all(), np.int64)
-
-
-class _Sink:
-    """Collects the bytes of a COPY."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, chunk: Any) -> int:
-        self.data += chunk
-        return len(chunk)

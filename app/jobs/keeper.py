@@ -39,6 +39,7 @@ class Keeper:
         self._settings = parts.settings
         self._engine = parts.engine
         self._collection = parts.collection
+        self._segments = parts.segments
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._job: threading.Thread | None = None
@@ -78,6 +79,7 @@ class Keeper:
     def _tick(self) -> None:
         with session.autocommit(self._engine) as connection:
             index = self._collection.caught_up(connection)
+            self._segments.caught_up(connection)
         if self._collection.asked_generation > index.generation:
             self._rebuild_index()
         if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
@@ -89,7 +91,7 @@ class Keeper:
 
     def _rebuild_index(self) -> None:
         started = time.monotonic()
-        found = self._collection.rebuild()
+        found = self._collection.rebuild().worst(self._segments.rebuild())
         self._rebuild = asdict(found) | {"seconds": round(time.monotonic() - started, 3)}
         if found.total:
             log.error("the index differed from the table: %s", found)

@@ -77,7 +77,12 @@ MATCH_LIST = {
     "matches": [MATCH],
     "next_cursor": None,
 }
-SIMILAR_IMAGE = _FOUND | {"distance": 2}
+SIMILAR_IMAGE: dict[str, Any] = _FOUND | {"distance": 2, "regions": []}
+_BOX = {"x": 12, "y": 40, "width": 180, "height": 95}
+SEGMENT_LIST = {
+    "image_id": IMAGE_ID,
+    "segments": [{"hash": "33694d4d4d69332b", "box": _BOX, "searchable": True}],
+}
 SIMILAR_ANSWER = {
     "image_id": IMAGE_ID,
     "status": "fingerprinted",

@@ -15,6 +15,7 @@ from app.catalog.keys import Caller
 from app.catalog.rows import AnyRow
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, RequestTooLarge
+from app.regions import regions_of_image
 from app.removal import delete_image
 from app.screening import answer_image, verdict_of
 from app.web.access import Admin, Reader, check_own
@@ -22,7 +23,15 @@ from app.web.form import MAX_LABELS, check_labels, read_json
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
 from app.web.query import Number
-from app.web.schemas import Image, MatchList, image_members, matches_json, problem_responses
+from app.web.schemas import (
+    Image,
+    MatchList,
+    SegmentList,
+    image_members,
+    matches_json,
+    problem_responses,
+    segments_json,
+)
 
 router = APIRouter(prefix="/images/{image_id}", tags=["images"], responses=problem_responses(404))
 
@@ -80,6 +89,14 @@ def get_content(
     name = row.file_name if original else f"{image_id}.jpg"
     headers["Content-Disposition"] = f"inline; filename*=utf-8''{quote(name, safe='')}"
     return Response(content, media_type=media_type, headers=headers)
+
+
+@router.get("/segments")
+def get_segments(image_id: str, caller: Reader, parts: WithParts) -> SegmentList:
+    """List the crop-resistant regions of an image; an image of low information has none."""
+    with parts.engine.connect() as connection:
+        row = _own_row(connection, image_id, caller)
+        return segments_json(image_id, regions_of_image(connection, row.created_seq))
 
 
 @router.get("/matches", responses=problem_responses(400))

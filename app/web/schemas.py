@@ -2,6 +2,8 @@
 
 import datetime as dt
 import http
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
@@ -12,6 +14,7 @@ from app.fingerprints.orientation import TRANSFORMS, inverse
 from app.fingerprints.value import WHOLE_IMAGE_HASHES
 from app.ingest import Outcome
 from app.matching.kinds import COPIES, KINDS
+from app.regions import Region
 from app.screening import NO_VERDICT, PENDING, Answer
 from app.search import Query, SimilarPage
 from app.web import examples
@@ -157,6 +160,40 @@ class MatchList(BaseModel):
     next_cursor: str | None
 
 
+class Box(BaseModel):
+    """A region, in pixels of the upright picture of at most 512 px: `/images/{id}/content?size=rendition`."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class RegionPair(BaseModel):
+    """A region of the picture asked about, and one of the image found that looks like it."""
+
+    distance: int = Field(description="Bits.")
+    query: Box
+    found: Box
+
+
+class Segment(BaseModel):
+    """A crop-resistant region with its hash; those of 3,000 pixels and more can be found."""
+
+    hash: str = Field(description="16 hex digits.")
+    box: Box
+    searchable: bool
+
+
+class SegmentList(BaseModel):
+    """The regions of one image."""
+
+    model_config = shown(examples.SEGMENT_LIST)
+
+    image_id: str
+    segments: list[Segment]
+
+
 class SimilarImage(BaseModel):
     """One image within the distance."""
 
@@ -167,6 +204,9 @@ class SimilarImage(BaseModel):
     distance: int = Field(description="Bits.")
     transform: Transform = Field(description=f"Turns the picture asked about into this one. {TURNS}")
     uploaded_at: Time
+    regions: list[RegionPair] = Field(
+        description="Where segments were searched: which region of which picture, nearest first."
+    )
 
 
 class SimilarAnswer(BaseModel):
@@ -294,10 +334,33 @@ def similar_json(page: SimilarPage, query: Query, image_id: str | None) -> Simil
                 distance=found.distance,
                 transform=found.transform,
                 uploaded_at=found.row.uploaded_at,
+                regions=[
+                    RegionPair(
+                        distance=match.distance,
+                        query=Box(**asdict(match.query_box)),
+                        found=Box(**asdict(match.box)),
+                    )
+                    for match in found.regions
+                ],
             )
             for found in page.matches
         ],
         next_cursor=page.next_cursor,
+    )
+
+
+def segments_json(image_id: str, regions: Sequence[Region]) -> SegmentList:
+    """The regions of a stored image."""
+    return SegmentList(
+        image_id=image_id,
+        segments=[
+            Segment(
+                hash=f"{region.hash:016x}",
+                box=Box(**asdict(region.box)),
+                searchable=region.box.searchable,
+            )
+            for region in regions
+        ],
     )
 
 

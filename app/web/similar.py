@@ -9,13 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import UnusablePicture
 from app.search import (
+    DEFAULT_DISTANCES,
     HASHES,
     MAX_DISTANCES,
     MAX_LIMIT,
     ORIENTATIONS,
     Query,
-    similar_to_image,
-    similar_to_picture,
 )
 from app.web.access import QualityControl
 from app.web.form import read_form
@@ -47,14 +46,15 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    max_distance: Number = Field(
-        default=10,
+    max_distance: Number | None = Field(
+        default=None,
         ge=0,
         le=max(MAX_DISTANCES.values()),
-        description="Bits, inclusive: of 64, of 98 for colorhash.",
+        description="Bits, inclusive: of 64, of 98 for colorhash, at most 16 for segments. Left out, it is"
+        " 10, and 6 for segments.",
     )
     hash_name: Literal[HASHES] = Field(  # type: ignore[valid-type]
-        default="phash", alias="hash", description="Which hash."
+        default="phash", alias="hash", description="Which hash; `segments` for regions of images."
     )
     orientations: Literal[ORIENTATIONS] = Field(  # type: ignore[valid-type]
         default="as_stored", description="`all`: in any of the eight orientations."
@@ -65,7 +65,9 @@ class Parameters(BaseModel):
     def query(self) -> Query:
         """Return the search that is asked for."""
         return Query(
-            max_distance=self.max_distance,
+            max_distance=DEFAULT_DISTANCES[self.hash_name]
+            if self.max_distance is None
+            else self.max_distance,
             hash_name=self.hash_name,
             orientations=self.orientations,
             limit=self.limit,
@@ -89,9 +91,7 @@ async def find_similar(
     """Find every other stored image within `max_distance` bits of a stored one, nearest first."""
     query = parameters.query()
     image_id = opaque_id(parameters.image_id, "image_id")
-    page = await anyio.to_thread.run_sync(
-        lambda: similar_to_image(parts.engine, parts.collection, image_id, query), limiter=searches
-    )
+    page = await anyio.to_thread.run_sync(lambda: parts.search.by_image(image_id, query), limiter=searches)
     return similar_json(page, query, str(image_id))
 
 
@@ -113,7 +113,7 @@ async def find_similar_to_picture(
         except UnusablePicture as error:
             error.field = "file"
             raise
-        page = similar_to_picture(parts.engine, parts.collection, decoded.fingerprint, decoded.status, query)
+        page = parts.search.by_picture(decoded.fingerprint, query)
         return similar_json(page, query, None)
 
     return await anyio.to_thread.run_sync(search, limiter=uploads)

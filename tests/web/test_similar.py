@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from PIL import Image
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
@@ -99,6 +100,93 @@ def test_answer_by_colours_equals_a_scan_of_the_table(
         )
         assert answered(rows, matches) == expected
         assert totals == {len(expected)}
+
+
+def plain_regions(
+    engine: Engine, image_id: Any, max_distance: int
+) -> dict[str, list[tuple[int, int, int, tuple[int, ...], tuple[int, ...]]]]:
+    """Every other image with a region of the same shape within the distance: each region with each, no index."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT image_id, created_seq, ordinal, hash, x, y, s.width, s.height"
+                " FROM segment s JOIN image i USING (created_seq) WHERE i.deleted_at IS NULL"
+            )
+        ).all()
+    large = [row for row in rows if row.width * row.height >= 3000]
+    found: dict[str, list[Any]] = {}
+    for own in (row for row in large if row.image_id == image_id):
+        for other in (row for row in large if row.image_id != image_id):
+            ratio = own.width * other.height / (own.height * other.width)
+            bits = ((own.hash ^ other.hash) % 2**64).bit_count()
+            if bits <= max_distance and max(ratio, 1 / ratio) <= 1.1:
+                boxes = tuple(own[4:8]), tuple(other[4:8])
+                found.setdefault(str(other.image_id), []).append((bits, other.ordinal, own.ordinal, *boxes))
+    return {name: sorted(matches) for name, matches in found.items()}
+
+
+@pytest.mark.parametrize("max_distance", [0, 3, 10, 16])
+def test_answer_by_segments_equals_comparing_each_with_each(
+    client: TestClient, rows: Any, engine: Engine, max_distance: int
+) -> None:
+    for image_id in rows.image_ids[:5]:
+        expected = plain_regions(engine, image_id, max_distance)
+        matches, totals = all_pages(
+            client, image_id=str(image_id), hash="segments", max_distance=max_distance, limit=200
+        )
+        assert totals == {len(expected)}
+        assert {match["image_id"] for match in matches} == set(expected)
+        assert [match["distance"] for match in matches] == sorted(match["distance"] for match in matches)
+        for match in matches:
+            regions = [
+                (pair["distance"], tuple(pair["query"].values()), tuple(pair["found"].values()))
+                for pair in match["regions"]
+            ]
+            assert regions == [
+                (bits, query, found) for bits, _, _, query, found in expected[match["image_id"]]
+            ]
+            assert match["distance"] == regions[0][0]
+
+
+def test_region_of_a_cropped_copy_is_found_where_it_is(client: TestClient) -> None:
+    whole = photo("coffee")
+    left, top = whole.width // 10, whole.height // 12
+    cropped = whole.crop((left, top, whole.width, whole.height))
+    stored = uploaded(client, "KD-1", encoded(whole))
+    copy = uploaded(client, "KD-2", encoded(cropped))
+    answer = client.get("/similar", params={"image_id": copy["image_id"], "hash": "segments"}).json()
+    assert answer["max_distance"] == 6
+    (match,) = answer["matches"]
+    assert match["image_id"] == stored["image_id"]
+    # Pixels of the two renditions, brought back to those of the photo.
+    scale, crop_scale = whole.width / min(512, whole.width), cropped.width / min(512, cropped.width)
+    for pair in match["regions"]:
+        query, found = pair["query"], pair["found"]
+        assert abs(query["x"] * crop_scale + left - found["x"] * scale) < 12
+        assert abs(query["y"] * crop_scale + top - found["y"] * scale) < 12
+    listed = client.get(f"/images/{stored['image_id']}/segments").json()["segments"]
+    assert match["regions"][0]["found"] in [segment["box"] for segment in listed]
+    sent = client.post("/similar", params={"hash": "segments"}, files={"file": ("x.jpg", encoded(cropped))})
+    by_image = {each["image_id"]: each["regions"] for each in sent.json()["matches"]}
+    assert by_image[stored["image_id"]] == match["regions"]
+    client.delete(f"/images/{stored['image_id']}")
+    again = client.get("/similar", params={"image_id": copy["image_id"], "hash": "segments"}).json()
+    assert again["total"] == 0
+
+
+def test_segments_are_not_searched_in_other_orientations(client: TestClient, rows: Any) -> None:
+    params = {"image_id": str(rows.image_ids[0]), "hash": "segments"}
+    assert_problem(client.get("/similar", params=params | {"orientations": "all"}), 422, "orientations")
+    members = assert_problem(client.get("/similar", params=params | {"max_distance": 17}), 422)
+    assert members["limit"] == 16
+
+
+def test_picture_of_low_information_has_no_segments(client: TestClient) -> None:
+    flat = uploaded(client, "KD-1", encoded(Image.new("RGB", (300, 200), "white")))
+    assert client.get(f"/images/{flat['image_id']}/segments").json()["segments"] == []
+    for name in ("segments", "colorhash", "whash_db4"):
+        answer = client.get("/similar", params={"image_id": flat["image_id"], "hash": name}).json()
+        assert (answer["status"], answer["total"]) == ("low_information", 0)
 
 
 def test_largest_distance_depends_on_the_hash(client: TestClient, rows: Any) -> None:

@@ -1,0 +1,75 @@
+"""The whole-image hashes of all images: one Hamming index each, colours by scan, verifiers by id."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+
+from app.catalog import stamps
+from app.collection.current import Current
+from app.collection.replica import Contents, Replica
+from app.index.live import LiveIndex
+from app.index.verifiers import Verifiers
+from app.index.wide import WideScan
+
+# The name of the index over colour codes: of two words, and searched by scan.
+COLOURS = "colorhash"
+
+
+class TableIndex(Replica[stamps.Changes]):
+    """The Hamming indexes of whole-image hashes, and the verifiers.
+
+    The ids in them are `created_seq`: unique, never reused, and in upload order.
+    """
+
+    def __init__(self, loaded: stamps.Loaded, identity: tuple[int, int]):
+        super().__init__(generation=loaded.generation, last=loaded.last, identity=identity)
+        filled = loaded.filled
+        self.indexes: Mapping[str, LiveIndex] = {
+            **{name: LiveIndex.build(loaded.hashes[name], loaded.seqs) for name in stamps.FIRST_HASHES},
+            stamps.LATER_HASH: LiveIndex.build(loaded.hashes[stamps.LATER_HASH][filled], loaded.seqs[filled]),
+            COLOURS: LiveIndex.build(loaded.colour_codes[filled], loaded.seqs[filled], engine=WideScan),
+        }
+        self.verifiers = Verifiers(loaded.seqs, loaded.verifiers)
+        self._to_fill = set(loaded.seqs[~filled].tolist())
+
+    def __len__(self) -> int:
+        return len(self.indexes[stamps.FIRST_HASHES[0]])
+
+    def lacking(self, name: str) -> int:
+        """Number of images that this hash was not computed for yet: a search by it would not find them."""
+        return 0 if name in stamps.FIRST_HASHES else len(self._to_fill)
+
+    def read_changes(self, connection: Connection, *, up_to: int, limit: int) -> stamps.Changes:
+        """Read with every column that is held."""
+        return stamps.changes_after(connection, self.last, up_to=up_to, limit=limit)
+
+    def apply(self, changes: stamps.Changes) -> None:
+        """Make changes findable."""
+        # Only the newest change of an image counts; the reads are in stamp order, one row an image.
+        stay = changes.searchable
+        filled = stay & changes.filled
+        # Before the hashes: what a search finds has its verifier.
+        self.verifiers.put(changes.changed[stay], changes.verifiers[stay])
+        for name, index in self.indexes.items():
+            known = stay if name in stamps.FIRST_HASHES else filled
+            if not known.all():
+                index.remove(changes.changed[~known])
+            if known.any():
+                hashes = changes.colour_codes if name == COLOURS else changes.hashes[name]
+                index.add(hashes[known], changes.changed[known])
+        self._to_fill.difference_update(changes.changed.tolist())
+        self._to_fill.update(changes.changed[stay & ~filled].tolist())
+
+    def held(self) -> Contents:
+        """Values are uint64[n] for the name of a hash, uint64[n, 2] for COLOURS, uint64[n, 4] for "verifier"."""
+        found = {name: index.contents() for name, index in self.indexes.items()}
+        _, ids = found[stamps.FIRST_HASHES[0]]
+        return found | {"verifier": (self.verifiers.of(ids), ids)}
+
+
+class Collection(Current[TableIndex]):
+    """The current TableIndex of this process."""
+
+    def load(self, connection: Connection, identity: tuple[int, int]) -> TableIndex:
+        """Read the whole table by binary COPY."""
+        return TableIndex(stamps.load(connection), identity)
