@@ -266,6 +266,7 @@ def pixel_columns(fingerprinted: Fingerprinted) -> dict[str, Any]:
         **fingerprint.hashes,
         "colorhash": fingerprint.colorhash,
         "colour_code": colour_code_to_bytes(fingerprint.colour_code),
+        "page": fingerprint.page,
         "verifier": fingerprint.verifier_bytes,
         "turned": turned_to_bytes(fingerprint.turned),
         "fingerprint_version": FINGERPRINT_VERSION,

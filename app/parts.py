@@ -37,6 +37,15 @@ class Parts:
         self.engine.dispose()
 
 
+def rule_from(settings: Settings) -> Rule:
+    """The radii of the rule for near duplicates."""
+    return Rule(
+        near=settings.near_duplicate_distance,
+        verifier=settings.verifier_distance,
+        page_verifier=settings.page_verifier_distance,
+    )
+
+
 def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Parts:
     """Make the parts of a process on the database that `settings.database_url` names, which is not asked yet.
 
@@ -50,7 +59,7 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
         collection=collection,
         pictures=pictures,
         decoders=decoders or start_decoders(settings),
-        rule=Rule(near=settings.near_duplicate_distance, verifier=settings.verifier_distance),
+        rule=rule_from(settings),
         max_file_bytes=settings.max_file_bytes,
     )
     return Parts(

@@ -87,7 +87,7 @@ def propose(index: TableIndex, query: Picture, rule: Rule, *, before: int) -> li
         earlier = near.ids < before
         seqs, transforms = near.ids[earlier], near.queries[earlier]
         bits = index.verifiers.distances(seqs, query.turned[transforms, VERIFIER])
-        found.append(seqs[bits <= rule.verifier])
+        found.append(seqs[bits <= rule.verifier_for(page=query.page)])
     return list(map(int, np.unique(np.concatenate(found))))
 
 
@@ -114,5 +114,6 @@ def _picture(row: AnyRow, turned: np.ndarray) -> Picture:
         pixel_sha256=bytes(row.pixel_sha256),
         low_information=row.status == "low_information",
         turned=turned,
+        page=bool(row.page),  # of an image from before it was looked for: not known to be one
         colour_code=None if code is None else colour_code_from_bytes(code),
     )

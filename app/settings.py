@@ -51,10 +51,13 @@ class Settings(BaseSettings):
     )
 
     near_duplicate_distance: int = Field(
-        default=10, ge=0, le=64, description="Bits within which phash or dhash proposes a near duplicate."
+        default=12, ge=0, le=64, description="Bits within which phash or dhash proposes a near duplicate."
     )
     verifier_distance: int = Field(
         default=56, ge=0, le=256, description="Bits within which the 256-bit verifier consents."
+    )
+    page_verifier_distance: int = Field(
+        default=24, ge=0, le=256, description="The same where a picture is text on white: forms are alike."
     )
 
     database_pool_size: int = Field(default=20, ge=1, description="Database connections per worker.")

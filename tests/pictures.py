@@ -5,8 +5,22 @@ from functools import cache
 
 import numpy as np
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+WORDS = (
+    "claim",
+    "damage",
+    "date",
+    "amount",
+    "total",
+    "paid",
+    "card",
+    "cash",
+    "item",
+    "price",
+    "tax",
+    "street",
+)
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
@@ -20,6 +34,52 @@ def drawn(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     """A picture with smooth random blobs: another seed, another fingerprint."""
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def receipt(seed: int, layout: int = 0) -> Image.Image:
+    """A scanned receipt: the shop's layout, this purchase's words and sums."""
+    shop, purchase = np.random.default_rng([1, layout]), np.random.default_rng([2, seed])
+    image = Image.new("RGB", (600, 1200), "white")
+    draw = ImageDraw.Draw(image)
+    small, large = ImageFont.load_default(int(shop.integers(18, 27))), ImageFont.load_default(44)
+    draw.text((150, 40), f"MARKET {layout}", font=large, fill="black")
+    y = 130
+    for _ in range(int(shop.integers(12, 24))):
+        words = purchase.choice(WORDS, int(purchase.integers(1, 4)))
+        draw.text((40, y), " ".join(words), font=small, fill="black")
+        draw.text((470, y), f"{purchase.random() * 1000:.2f}", font=small, fill="black")
+        y += 36
+    draw.line((40, y, 560, y), fill="black", width=3)
+    draw.text((40, y + 20), f"TOTAL {purchase.random() * 10_000:.2f}", font=large, fill="black")
+    return image
+
+
+def letter(seed: int) -> Image.Image:
+    """A scanned letter: one letterhead, its own paragraphs."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", (1240, 1754), "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(28)
+    draw.text((120, 100), "Insurance Company", font=ImageFont.load_default(40), fill="black")
+    y = 350
+    for _ in range(4):
+        for _ in range(int(random.integers(3, 8))):
+            draw.text((120, y), " ".join(random.choice(WORDS, 12))[:75], font=font, fill="black")
+            y += 42
+        y += 40
+    return image
+
+
+def product(seed: int) -> Image.Image:
+    """A product on white: a few coloured shapes in the middle."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", (900, 900), "white")
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(random.integers(3, 9))):
+        left, top, wide, high = random.integers((250, 250, 60, 60), (450, 450, 300, 300)).tolist()
+        shape = draw.rectangle if random.random() < 0.5 else draw.ellipse
+        shape((left, top, left + wide, top + high), fill=tuple(random.integers(0, 230, 3).tolist()))
+    return image.filter(ImageFilter.GaussianBlur(1))
 
 
 def encoded(picture: Image.Image, form: str = "JPEG", **options: object) -> bytes:

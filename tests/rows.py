@@ -40,6 +40,7 @@ def new_image(turned: np.ndarray, *, claim_id: str = "KD-1", image_id: UUID | No
         **{name: int(turned[0, column]) for name, column in COLUMN_OF.items()},
         colorhash=int.from_bytes(levels[:5]),
         colour_code=colour_code_to_bytes(thermometer(np.frombuffer(levels, np.uint8) % LEVELS)),
+        page=False,
         verifier=turned[0, VERIFIER].astype(">u8").tobytes(),
         turned=turned_to_bytes(turned),
         segments=segments_from(turned[0]),

@@ -78,12 +78,13 @@ def test_index_follows_inserts_changes_and_deletions(engine: Engine, collection:
         "UPDATE image SET phash = -1, dhash = 0 WHERE id % 3 = 1 AND deleted_at IS NULL",
         "UPDATE image SET verifier = sha256(verifier) WHERE id % 3 = 2 AND deleted_at IS NULL",
         (
-            "UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL,"
+            "UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL, page = NULL,"
             " turned = substring(turned, 1, 512) WHERE id % 7 = 2 AND deleted_at IS NULL"
         ),
         (
-            "UPDATE image SET whash_db4 = 5, colorhash = 6, colour_code = decode(repeat('07', 16), 'hex'),"
-            " turned = turned || decode(repeat('00', 64), 'hex') WHERE id % 14 = 2 AND deleted_at IS NULL"
+            "UPDATE image SET whash_db4 = 5, colorhash = 6, page = false,"
+            " colour_code = decode(repeat('07', 16), 'hex'), turned = turned || decode(repeat('00', 64), 'hex')"
+            " WHERE id % 14 = 2 AND deleted_at IS NULL"
         ),
         "UPDATE image SET colour_code = decode(repeat('08', 16), 'hex') WHERE id % 28 = 3 AND deleted_at IS NULL",
         "UPDATE image SET status = 'low_information' WHERE id % 5 = 1 AND deleted_at IS NULL",
@@ -212,7 +213,8 @@ def test_images_whose_segments_are_to_come_are_counted(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "DELETE FROM segment; UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL,"
+                "DELETE FROM segment;"
+                " UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL, page = NULL,"
                 " turned = substring(turned, 1, 512)"
             )
         )

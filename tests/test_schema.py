@@ -48,7 +48,7 @@ def test_fingerprint_of_another_size_is_refused(engine: Engine, column: str) -> 
         connection.execute(text(f"UPDATE image SET {column} = substring({column}, 2)"))
 
 
-@pytest.mark.parametrize("column", ["whash_db4", "colorhash", "colour_code"])
+@pytest.mark.parametrize("column", ["whash_db4", "colorhash", "colour_code", "page"])
 def test_fingerprint_that_came_later_is_there_with_the_others_or_not_at_all(
     engine: Engine, column: str
 ) -> None:
@@ -65,6 +65,7 @@ def test_fingerprint_that_came_later_is_there_with_the_others_or_not_at_all(
         ("phash = 1", True),
         ("whash_db4 = 1", True),
         ("colorhash = 1", True),
+        ("page = true", True),
         ("colour_code = decode(repeat('07', 16), 'hex')", True),
         ("status = 'low_information'", True),
         ("deleted_at = clock_timestamp()", True),

@@ -52,6 +52,7 @@ SHOWN = (
     image.c.whash,
     image.c.whash_db4,
     image.c.colorhash,
+    image.c.page,
     image.c.labels,
     image.c.taken_at,
 )
@@ -63,6 +64,7 @@ COMPARED = (
     image.c.sha256,
     image.c.pixel_sha256,
     image.c.status,
+    image.c.page,
     image.c.colour_code,
     image.c.turned,
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -107,10 +108,11 @@ image = Table(
     Column("whash", Hash64),
     Column("verifier", LargeBinary),  # 32 bytes
     Column("turned", LargeBinary),  # fingerprints.value.turned_to_bytes
-    # Rows from before these were defined have none of the three; a job fills them in.
+    # Rows from before these were defined have none of the four; a job fills them in.
     Column("whash_db4", Hash64),
     Column("colorhash", BigInteger),  # 42 bits
     Column("colour_code", LargeBinary),  # 16 bytes
+    Column("page", Boolean),
     Column("fingerprint_version", Integer),
     Column("library_versions", JSON),
     Column("labels", JSON),
@@ -136,7 +138,7 @@ image = Table(
         name="image_fingerprint_sizes",
     ),
     CheckConstraint(
-        "num_nulls(whash_db4, colorhash, colour_code) IN (0, 3)", name="image_later_hashes_together"
+        "num_nulls(whash_db4, colorhash, colour_code, page) IN (0, 4)", name="image_later_hashes_together"
     ),
     Index(
         "image_claim_sha256", "claim_id", "sha256", unique=True, postgresql_where=text("deleted_at IS NULL")

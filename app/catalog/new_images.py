@@ -42,6 +42,7 @@ class NewImage:
     whash_db4: int
     colorhash: int
     colour_code: bytes
+    page: bool
     verifier: bytes
     turned: bytes
     segments: Sequence[Segment]

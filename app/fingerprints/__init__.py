@@ -7,5 +7,5 @@ average, perceptual, difference, wavelet, daubechies   small pictures -> bits, o
 colour         shares of colours, as a code that can be compared
 segments       regions of a picture, each with its hash, that survive cropping
 bits           bits -> unsigned 64-bit words
-information    whether a picture has anything for the hashes to hold on to
+information    whether a picture has anything for the hashes to hold on to; page: whether it is text on white
 """

@@ -51,6 +51,8 @@ class Fingerprint:
     """Regions of the picture as it stands; none where the information is low."""
     information: str
     """`fingerprinted`, or `low_information` when the hashes have nothing to hold on to."""
+    page: bool
+    """Whether it is text on a plain light ground: such pictures are alike, and must be nearer to be copies."""
 
     @property
     def hashes(self) -> dict[str, int]:

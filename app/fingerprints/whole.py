@@ -9,6 +9,7 @@ from app.fingerprints.colour import colour_hash, colour_levels, thermometer
 from app.fingerprints.daubechies import daubechies_bits
 from app.fingerprints.difference import difference_bits
 from app.fingerprints.information import information
+from app.fingerprints.page import is_page
 from app.fingerprints.perceptual import perceptual_bits
 from app.fingerprints.reduction import reductions
 from app.fingerprints.segments import segments
@@ -36,11 +37,13 @@ def fingerprint(image: Image.Image) -> Fingerprint:
         ]
     )
     levels = colour_levels(image, grey)
-    status = information(small.thirty_two[0])
+    counts = np.array(grey.histogram())
+    status = information(small.thirty_two[0], counts)
     return Fingerprint(
         turned=turned,
         colorhash=colour_hash(levels),
         colour_code=thermometer(levels),
         segments=segments(grey) if status == FINGERPRINTED else (),
         information=status,
+        page=is_page(grey, counts),
     )

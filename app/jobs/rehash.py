@@ -20,7 +20,7 @@ from app.parts import Parts
 
 ROWS_AT_ONCE = 200
 # What rows stored before these were defined lack, until they are filled in.
-LATER = {"whash_db4", "colorhash", "colour_code"}
+LATER = {"whash_db4", "colorhash", "colour_code", "page"}
 
 Read = Callable[[Connection, int, int], Any]
 """Rows of images after a stamp, at most so many: `catalog.images.after` or `catalog.images.to_fill`."""

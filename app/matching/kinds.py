@@ -13,7 +13,7 @@ KINDS = ("same_file", "same_pixels", "near_duplicate")
 # A verdict of one of these means: this picture was used before.
 COPIES = frozenset(KINDS)
 # Raised when a rule below changes its answers; stored with every match.
-RULE_VERSION = 1
+RULE_VERSION = 2
 # Only these two propose; the others flag too many chance neighbours (docs/decisions/0004).
 PROPOSING_HASHES = ("phash", "dhash")
 
@@ -23,10 +23,19 @@ _VERIFIER_BITS = 256
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Radii in bits, inclusive: `near` of 64 for a proposing hash, `verifier` of 256 for its consent."""
+    """Radii in bits, inclusive: `near` of 64 for a proposing hash, `verifier` of 256 for its consent.
+
+    `page_verifier` stands in the place of `verifier` where one of the two pictures is a page: letters, forms and
+    receipts of one layout are alike in all but their words.
+    """
 
     near: int
     verifier: int
+    page_verifier: int
+
+    def verifier_for(self, *, page: bool) -> int:
+        """The radius of consent with a picture of which it is known whether it is a page."""
+        return min(self.verifier, self.page_verifier) if page else self.verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,7 @@ class Picture:
     pixel_sha256: bytes
     low_information: bool
     turned: np.ndarray
+    page: bool = False
     colour_code: np.ndarray | None = None
 
 
@@ -83,7 +93,8 @@ def compare_many(query: Picture, others: Sequence[Picture], rule: Rule) -> list[
     own = np.stack([other.turned[0, :FIRST_COLUMNS] for other in others])
     bits = np.bitwise_count(query.turned[None, :, :FIRST_COLUMNS] ^ own[:, None, :])
     verifier = bits[:, :, VERIFIER].sum(axis=2, dtype=int)
-    allowed = (bits[:, :, _PROPOSING] <= rule.near).any(axis=2) & (verifier <= rule.verifier)
+    limits = np.array([rule.verifier_for(page=query.page or other.page) for other in others])
+    allowed = (bits[:, :, _PROPOSING] <= rule.near).any(axis=2) & (verifier <= limits[:, None])
     # argmin takes the first of equals: the identity, then the order of the transforms.
     best = np.where(allowed, verifier, _VERIFIER_BITS + 1).argmin(axis=1)
     found: list[Finding | None] = []

@@ -40,6 +40,7 @@ IMAGE: dict[str, Any] = {
     "taken_at": None,
     "labels": {"product": "fridge"},
     "status": "fingerprinted",
+    "page": False,
     "hashes": {
         "ahash": "ffc3818181c3e7ff",
         "phash": "d1c48b3a7e2f9056",

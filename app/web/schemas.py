@@ -99,6 +99,10 @@ class Image(BaseModel):
     taken_at: Time | None = Field(description="From EXIF, which names no zone: taken as UTC.")
     labels: dict[str, Any]
     status: Status
+    page: bool | None = Field(
+        description="Text on white, as a scanned form or receipt: its near duplicates must be nearer. null: stored"
+        " before this was looked for."
+    )
     hashes: dict[str, str] = Field(
         description="16 hex digits, by name; of colorhash, 42 bits count.",
         examples=[{"phash": "d1c48b3a7e2f9056"}],
@@ -277,6 +281,7 @@ def image_members(answer: Answer) -> dict[str, Any]:
         "taken_at": row.taken_at,
         "labels": row.labels,
         "status": row.status,
+        "page": row.page,
         "hashes": hashes_json(row),
         "verdict": answer.verdict,
         "matches": matches_json(answer.matches, row.claim_id),

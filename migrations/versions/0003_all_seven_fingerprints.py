@@ -1,4 +1,4 @@
-"""Daubechies hash, colours and segments. Rows from before have none of them until a job fills them in."""
+"""Daubechies hash, colours, segments, pages. Rows from before have none of it until a job fills it in."""
 
 from alembic import op
 
@@ -10,12 +10,13 @@ ALTER TABLE image
     ADD COLUMN whash_db4 bigint,
     ADD COLUMN colorhash bigint,
     ADD COLUMN colour_code bytea,
+    ADD COLUMN page boolean,
     DROP CONSTRAINT image_fingerprint_sizes,
     ADD CONSTRAINT image_fingerprint_sizes CHECK (
         octet_length(verifier) = 32 AND octet_length(colour_code) = 16
         AND octet_length(turned) = CASE WHEN whash_db4 IS NULL THEN 512 ELSE 576 END
     ),
-    ADD CONSTRAINT image_later_hashes_together CHECK (num_nulls(whash_db4, colorhash, colour_code) IN (0, 3));
+    ADD CONSTRAINT image_later_hashes_together CHECK (num_nulls(whash_db4, colorhash, colour_code, page) IN (0, 4));
 CREATE INDEX image_to_fill ON image (created_seq) WHERE deleted_at IS NULL AND whash_db4 IS NULL;
 """
 
@@ -33,7 +34,7 @@ CREATE TABLE segment (
 """
 
 _BEFORE = "ahash, phash, dhash, whash, verifier, turned, pixel_sha256, status, deleted_at"
-_AFTER = f"{_BEFORE}, whash_db4, colorhash, colour_code"
+_AFTER = f"{_BEFORE}, whash_db4, colorhash, colour_code, page"
 
 
 def _triggers(columns: str) -> str:
@@ -61,5 +62,6 @@ def downgrade() -> None:
         " ALTER TABLE image DROP CONSTRAINT image_fingerprint_sizes, DROP CONSTRAINT image_later_hashes_together;"
         " UPDATE image SET turned = substring(turned, 1, 512) WHERE octet_length(turned) = 576;"
         " ALTER TABLE image DROP COLUMN whash_db4, DROP COLUMN colorhash, DROP COLUMN colour_code,"
+        " DROP COLUMN page,"
         " ADD CONSTRAINT image_fingerprint_sizes CHECK (octet_length(verifier) = 32 AND octet_length(turned) = 512)"
     )

@@ -19,6 +19,7 @@ class Drawn:
     sha256: str
     pixel_sha256: str
     low_information: bool
+    page: bool
     turned: str
 
 

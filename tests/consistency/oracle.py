@@ -46,5 +46,6 @@ def _picture(drawn: Drawn) -> Picture:
         sha256=bytes.fromhex(drawn.sha256),
         pixel_sha256=bytes.fromhex(drawn.pixel_sha256),
         low_information=drawn.low_information,
+        page=drawn.page,
         turned=turned_from_bytes(bytes.fromhex(drawn.turned)),
     )

@@ -22,13 +22,13 @@ from tests.consistency.history import (
 )
 from tests.consistency.report import FaultKind, Report
 
-RULE = Rule(near=10, verifier=76)
+RULE = Rule(near=10, verifier=76, page_verifier=24)
 TURNED = np.random.default_rng(1).integers(0, 1 << 64, (8, 9), np.uint64)
 ONE, COPY, OTHER = "11", "22", "33"  # SHA-256 of three pictures: the second is a near duplicate of the first
 
 
 def drawn(sha256: str, turned: np.ndarray) -> Drawn:
-    return Drawn(sha256, f"{sha256}00", False, turned_to_bytes(turned).hex())
+    return Drawn(sha256, f"{sha256}00", False, False, turned_to_bytes(turned).hex())
 
 
 PICTURES = [drawn(ONE, TURNED), drawn(COPY, TURNED ^ np.uint64(0b1011)), drawn(OTHER, ~TURNED)]

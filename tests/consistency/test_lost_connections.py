@@ -42,7 +42,7 @@ def test_bytes_of_committed_images_stay_when_the_rest_of_their_upload_fails(
         collection=Collection(engine),
         pictures=NoPictures(Journal(tmp_path / "0.jsonl")),
         decoders=Drawing(),
-        rule=Rule(near=10, verifier=56),
+        rule=Rule(near=10, verifier=56, page_verifier=24),
         max_file_bytes=100,
     )
     insert_images = new_images.insert_images

@@ -20,6 +20,7 @@ from app.collection import Collection
 from app.embedded import EmbeddedServer
 from app.jobs.sweep import screen_unanswered
 from app.matching.kinds import Rule
+from app.parts import rule_from
 from app.settings import Settings
 from tests.consistency.checker import check
 from tests.consistency.herd import Herd, Nursery
@@ -70,7 +71,7 @@ def settings() -> Settings:
 
 
 def rule() -> Rule:
-    return Rule(near=settings().near_duplicate_distance, verifier=settings().verifier_distance)
+    return rule_from(settings())
 
 
 def task(variant: str, url: str, folder: Path) -> Task:

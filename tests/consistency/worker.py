@@ -29,7 +29,7 @@ from app.fingerprints.value import LOW_INFORMATION, turned_to_bytes
 from app.fingerprints.version import library_versions
 from app.imaging import DecodePool, Fingerprinted
 from app.ingest import Outcome, Upload
-from app.matching.kinds import Rule
+from app.parts import rule_from
 from app.settings import Settings
 from app.storage import Pictures
 from tests.consistency.history import (
@@ -83,7 +83,13 @@ class NoPictures(Pictures):
             drawn = look.fingerprint
             low_information = drawn.information == LOW_INFORMATION
             self._journal.write(
-                Drawn(sha256, look.pixel_sha256.hex(), low_information, turned_to_bytes(drawn.turned).hex())
+                Drawn(
+                    sha256,
+                    look.pixel_sha256.hex(),
+                    low_information,
+                    drawn.page,
+                    turned_to_bytes(drawn.turned).hex(),
+                )
             )
             self._known.add(picture.data)
         self._journal.write(Sent(str(image_id), sha256))
@@ -130,7 +136,7 @@ class Worker:
             collection=self._collection,
             pictures=self._pictures,
             decoders=Drawing(),
-            rule=Rule(near=settings.near_duplicate_distance, verifier=settings.verifier_distance),
+            rule=rule_from(settings),
             max_file_bytes=settings.max_file_bytes,
         )
 

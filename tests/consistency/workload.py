@@ -22,6 +22,7 @@ HASH_NOISE = 0.07
 VERIFIER_NOISE = 0.14
 SHARE_LOW_INFORMATION = 0.06
 SHARE_SAME_PIXELS = 0.12
+SHARE_PAGES = 0.2
 # How long workers stay with a family, how many they work on at once, and how often they return to an old one.
 FAMILY_SECONDS = 0.8
 FAMILIES_AT_ONCE = 2
@@ -98,7 +99,8 @@ def look_of(picture: Picture) -> Look:
     turned = family[_COMPOSED[transform]] ^ np.packbits(flipped, axis=2).view(np.uint64)[:, :, 0]
     information = LOW_INFORMATION if rng.random() < SHARE_LOW_INFORMATION else FINGERPRINTED
     segments = tuple(Segment(word, 0, 0, 100, 50) for word in turned[0, : 1 + picture.member % 4].tolist())
-    fingerprint = Fingerprint(turned, 0, np.zeros(2, np.uint64), segments, information)
+    page = rng.random() < SHARE_PAGES
+    fingerprint = Fingerprint(turned, 0, np.zeros(2, np.uint64), segments, information, page)
     return Look(fingerprint, hashlib.sha256(b"pixels" + picture.data).digest())
 
 

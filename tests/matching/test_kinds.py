@@ -5,12 +5,14 @@ from hypothesis import strategies as st
 from app.fingerprints.orientation import TRANSFORMS
 from app.matching.kinds import KINDS, Finding, Picture, Rule, compare
 
-RULE = Rule(near=10, verifier=56)
+RULE = Rule(near=10, verifier=56, page_verifier=24)
 WORDS = st.integers(0, 2**64 - 1)
 
 
-def picture(turned: np.ndarray, sha: int = 0, pixels: int = 0, *, low: bool = False) -> Picture:
-    return Picture(sha.to_bytes(32), pixels.to_bytes(32), low, turned)
+def picture(
+    turned: np.ndarray, sha: int = 0, pixels: int = 0, *, low: bool = False, page: bool = False
+) -> Picture:
+    return Picture(sha.to_bytes(32), pixels.to_bytes(32), low, turned, page)
 
 
 def flipped(word: int, bits: int) -> int:
@@ -24,27 +26,32 @@ def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     query = np.zeros((8, 8), np.uint64)
     for transform in range(8):
         for column in range(8):
-            bits = draw(st.sampled_from((0, 1, 5, 9, 10, 11, 13, 14, 15, 40)))
+            bits = draw(st.sampled_from((0, 1, 5, 6, 7, 9, 10, 11, 13, 14, 15, 40)))
             query[transform, column] = flipped(int(other[0, column]), bits)
     return query, other
 
 
-def plainly(query: np.ndarray, other: np.ndarray, rule: Rule) -> tuple[str, int] | None:
+def plainly(
+    query: np.ndarray, other: np.ndarray, rule: Rule, pages: tuple[bool, bool]
+) -> tuple[str, int] | None:
     """The rule as it is written: transform and verifier distance of a near duplicate."""
+    limit = rule.page_verifier if any(pages) else rule.verifier
     best: tuple[int, int] | None = None
     for transform in range(8):
         bits = [int(a ^ b).bit_count() for a, b in zip(query[transform], other[0], strict=True)]
         verifier = sum(bits[4:])
-        if (bits[1] <= rule.near or bits[2] <= rule.near) and verifier <= rule.verifier:
+        if (bits[1] <= rule.near or bits[2] <= rule.near) and verifier <= limit:
             best = min(best or (verifier, transform), (verifier, transform))
     return None if best is None else (TRANSFORMS[best[1]], best[0])
 
 
-@given(pairs())
-def test_near_duplicate_is_what_the_rule_says(pair: tuple[np.ndarray, np.ndarray]) -> None:
+@given(pairs(), st.tuples(st.booleans(), st.booleans()))
+def test_near_duplicate_is_what_the_rule_says(
+    pair: tuple[np.ndarray, np.ndarray], pages: tuple[bool, bool]
+) -> None:
     query, other = pair
-    found = compare(picture(query, 1, 1), picture(other, 2, 2), RULE)
-    expected = plainly(query, other, RULE)
+    found = compare(picture(query, 1, 1, page=pages[0]), picture(other, 2, 2, page=pages[1]), RULE)
+    expected = plainly(query, other, RULE, pages)
     assert (None if found is None else (found.transform, found.nearest)) == expected
     if found is not None:
         assert found.kind == "near_duplicate"

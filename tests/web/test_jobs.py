@@ -149,7 +149,7 @@ def as_before_0003(engine: Engine, which: str = "true") -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL,"
+                "UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL, page = NULL,"
                 f" turned = substring(turned, 1, 512) WHERE {which}"
             )
         )
@@ -163,7 +163,7 @@ def rows_of(engine: Engine) -> list[Any]:
         return [
             tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
             for statement in (
-                "SELECT image_id, whash_db4, colorhash, colour_code, turned FROM image ORDER BY id",
+                "SELECT image_id, whash_db4, colorhash, colour_code, page, turned FROM image ORDER BY id",
                 "SELECT * FROM segment ORDER BY created_seq, ordinal",
             )
             for row in connection.execute(text(statement))

@@ -1,10 +1,10 @@
 from typing import Any
 
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 from starlette.testclient import TestClient
 
-from tests.pictures import drawn, encoded, photo
+from tests.pictures import drawn, encoded, photo, receipt
 from tests.web.api import upload, uploaded
 
 TURNS = {
@@ -193,3 +193,24 @@ def test_copies_within_one_request_are_matches_of_each_other(client: TestClient)
     assert [match["image_id"] for match in second["matches"]] == [first["image_id"]]
     assert [match["image_id"] for match in first["matches"]] == [second["image_id"]]
     assert second["matches"][0]["relation"] == "same_claim"
+
+
+def test_receipts_of_one_shop_are_not_copies_of_each_other(client: TestClient) -> None:
+    for seed in range(8):
+        image = uploaded(client, f"KD-{seed}", encoded(receipt(seed)))
+        assert (image["page"], image["status"], image["verdict"]) == (True, "fingerprinted", "none")
+
+
+def test_receipt_sent_again_is_a_copy(client: TestClient) -> None:
+    first = uploaded(client, "KD-1", encoded(receipt(1)))
+    for number, edited in enumerate(
+        (
+            encoded(receipt(1), quality=40),
+            encoded(receipt(1).reduce(2)),
+            encoded(receipt(1).transpose(Image.Transpose.ROTATE_90)),
+            encoded(ImageEnhance.Brightness(receipt(1)).enhance(0.8)),
+        )
+    ):
+        copy = uploaded(client, f"KD-1{number}", edited)
+        assert copy["verdict"] == "near_duplicate"
+        assert first["image_id"] in {match["image_id"] for match in copy["matches"]}
