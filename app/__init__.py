@@ -6,7 +6,7 @@ jobs, sources  long work with a row in the job table, the keeper, the sweep; fil
 ingest, search bytes + claim -> stored image; similar images by id or by picture. removal: deleting them
 screening      stored images -> matches and verdicts
 collection     the image table in memory: Hamming indexes of whole images and of segments, and how they catch up
-regions        which regions of stored images look like those of a picture
+regions        which regions of stored images look like those of a picture. explanation: hashes drawn (grids)
 catalog        the tables and all SQL; storage: picture bytes; imaging: safe decoding; embedded: PostgreSQL
 matching       pure: distances -> kinds and verdicts
 index          pure: exact Hamming range search; fingerprints: pure: pixels -> hashes

@@ -30,6 +30,12 @@ class Box:
         return self.width * self.height >= LEAST_PIXELS
 
 
+def alike(one: Box, other: Box) -> bool:
+    """`alike_in_shape` of two boxes."""
+    sides = (one.width, one.height, other.width, other.height)
+    return bool(alike_in_shape(*(np.array([side]) for side in sides))[0])
+
+
 def alike_in_shape(
     widths: NDArray[np.int64],
     heights: NDArray[np.int64],

@@ -15,6 +15,7 @@ from app.catalog.keys import Caller
 from app.catalog.rows import AnyRow
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, RequestTooLarge
+from app.explanation import hashes_of_image, hashes_of_pair
 from app.regions import regions_of_image
 from app.removal import delete_image
 from app.screening import answer_image, verdict_of
@@ -36,6 +37,7 @@ from app.web.schemas import (
 router = APIRouter(prefix="/images/{image_id}", tags=["images"], responses=problem_responses(404))
 
 THUMBNAIL_SIDE = 256
+_PRIVATE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
 MAX_PATCH_BYTES = 64 * 1024
 MAX_MATCHES_PER_PAGE = 200
 
@@ -75,7 +77,7 @@ def get_content(
     """Fetch the uploaded bytes, the upright picture of at most 512 px, or a thumbnail of at most 256 px."""
     with parts.engine.connect() as connection:
         row = _own_row(connection, image_id, caller)
-    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
+    headers = dict(_PRIVATE)
     original = size == "original"
     path = (parts.pictures.original if original else parts.pictures.rendition)(row.image_id)
     try:
@@ -89,6 +91,30 @@ def get_content(
     name = row.file_name if original else f"{image_id}.jpg"
     headers["Content-Disposition"] = f"inline; filename*=utf-8''{quote(name, safe='')}"
     return Response(content, media_type=media_type, headers=headers)
+
+
+@router.get(
+    "/hashes.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "The picture."}},
+)
+def get_hashes(
+    image_id: str,
+    caller: Reader,
+    parts: WithParts,
+    other: Annotated[
+        str | None, Query(description="Another image: the bits that differ from its hashes are red.")
+    ] = None,
+) -> Response:
+    """Draw the hashes as grids of bits; of two images, turned as they are nearest, with what differs."""
+    with parts.engine.connect() as connection:
+        row = _own_row(connection, image_id, caller)
+        if other is None:
+            drawn = hashes_of_image(connection, parts.pictures, row)
+        else:
+            second = _own_row(connection, other, caller, field="other")
+            drawn = hashes_of_pair(connection, parts.pictures, row, second)
+    return Response(drawn, media_type="image/png", headers=_PRIVATE)
 
 
 @router.get("/segments")
@@ -172,10 +198,10 @@ def _patch(image_id: str, changes: dict[str, Any], caller: Caller, parts: WithPa
     return Image(**image_members(answer))
 
 
-def _own_row(connection: Connection, image_id: str, caller: Caller) -> AnyRow:
-    row = images.live_by_id(connection, opaque_id(image_id, "image_id"))
+def _own_row(connection: Connection, image_id: str, caller: Caller, *, field: str = "image_id") -> AnyRow:
+    row = images.live_by_id(connection, opaque_id(image_id, field))
     if row is None:
-        raise NotFound(f"no image {image_id}", field="image_id")
+        raise NotFound(f"no image {image_id}", field=field)
     check_own(caller, row)
     return row
 

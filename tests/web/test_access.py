@@ -87,9 +87,12 @@ def test_portal_key_uploads_and_reads_its_own_clients_images_only(
     client.headers |= german
     image = uploaded(client, "KD-1", encoded(drawn(1)))
     path = f"/images/{image['image_id']}"
-    for reading in (path, f"{path}/content", f"{path}/matches"):
+    for reading in (path, *(f"{path}/{part}" for part in ("content", "matches", "segments", "hashes.png"))):
         assert client.get(reading).status_code == 200
         assert_problem(client.get(reading, headers=french), 403)
+    other = client.post("/claims/KD-2/images", files={"files": ("x.jpg", encoded(drawn(2)))}, headers=french)
+    params = {"other": other.json()["images"][0]["image_id"]}
+    assert_problem(client.get(f"{path}/hashes.png", params=params), 403)
     assert_problem(client.patch(path, json={"labels": {}}, headers=french), 403)
     assert client.get("/claims/KD-1/images").json()["total"] == 1
     assert_problem(client.get("/claims/KD-1/images", headers=french), 404)

@@ -1,8 +1,9 @@
 import io
 from typing import Any
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
@@ -197,3 +198,52 @@ def test_claim_lists_its_images_in_upload_order(client: TestClient) -> None:
 def test_claim_ids_are_case_sensitive(client: TestClient) -> None:
     upload(client, "kd-1", encoded(drawn(1)))
     assert_problem(client.get("/claims/KD-1/images"), 404)
+
+
+def shown_hashes(client: TestClient, image_id: str, **params: str) -> Image.Image:
+    response = client.get(f"/images/{image_id}/hashes.png", params=params)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/png"
+    return Image.open(io.BytesIO(response.content))
+
+
+def red_cells(picture: Image.Image) -> int:
+    """Marked cells in the row of the first image: 12 pixels each, in the last two grids 6."""
+    pixels = np.asarray(picture).astype(int)[:120, 120:]
+    marked = np.isin(pixels @ [1 << 16, 1 << 8, 1], [0xC4161C, 0xFFB0AA])
+    return sum(
+        int(marked[12 : 12 + 96, left : left + 96][cell // 2 :: cell, cell // 2 :: cell].sum())
+        for left, cell in [(12 + 120 * number, 12) for number in range(5)] + [(12 + 600, 6), (12 + 720, 6)]
+    )
+
+
+def test_hashes_are_drawn_as_grids_of_their_bits(client: TestClient) -> None:
+    image = uploaded(client, "KD-1", encoded(photo()))
+    pixels = np.asarray(shown_hashes(client, image["image_id"]))
+    for number, name in enumerate(("ahash", "phash", "dhash", "whash", "whash_db4")):
+        left = 12 + 120 * (1 + number)
+        cells = pixels[12 : 12 + 96, left : left + 96, 0][6::12, 6::12]
+        value = int("".join("1" if cell < 128 else "0" for cell in cells.ravel()), 2)
+        assert f"{value:016x}" == image["hashes"][name]
+
+
+def test_bits_that_differ_between_two_images_are_red(client: TestClient) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    second = uploaded(client, "KD-2", encoded(ImageOps.mirror(photo()), quality=30))
+    distances = second["matches"][0]["distances"]
+    picture = shown_hashes(client, second["image_id"], other=first["image_id"])
+    # A cell of colours is 6 pixels wide.
+    assert red_cells(picture) == sum(distances.values()) > 0
+    assert red_cells(shown_hashes(client, first["image_id"])) == 0
+    assert red_cells(shown_hashes(client, first["image_id"], other=first["image_id"])) == 0
+
+
+def test_an_image_of_no_such_id_has_no_hashes(client: TestClient) -> None:
+    image = uploaded(client, "KD-1", encoded(photo()))
+    assert_problem(client.get("/images/x/hashes.png"), 404, "image_id")
+    assert_problem(client.get(f"/images/{image['image_id']}/hashes.png", params={"other": "x"}), 404, "other")
+
+
+def test_hashes_of_a_flat_image_are_drawn(client: TestClient) -> None:
+    image = uploaded(client, "KD-1", encoded(Image.new("RGB", (30, 200), "grey")))
+    assert shown_hashes(client, image["image_id"]).size == (8 * 120, 154)
