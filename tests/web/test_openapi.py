@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from app.web import examples, schemas
 from app.web.access import OPEN_PATHS
 
-PICTURES = {"/images/{image_id}/content", "/metrics"}
+PICTURES = {"/images/{image_id}/content", "/images/{image_id}/hashes.png", "/metrics"}
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def test_every_answer_shows_an_example(document: dict[str, Any]) -> None:
         schemas.UploadAnswer,
         schemas.ImageList,
         schemas.MatchList,
+        schemas.SegmentList,
         schemas.SimilarAnswer,
         schemas.Job,
     ],
