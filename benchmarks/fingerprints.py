@@ -126,10 +126,10 @@ def half_megapixel(data: bytes) -> bytes:
     return file.getvalue()
 
 
-def _again_as_a_decoding_process_is() -> None:
+def as_a_decoding_process_is(module: str) -> None:
     """Start this program anew where the environment that must be there from the start is not."""
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        command = [sys.executable, "-m", "benchmarks.fingerprints", *sys.argv[1:]]
+        command = [sys.executable, "-m", module, *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | ENVIRONMENT)
 
 
@@ -153,7 +153,7 @@ def _cells(item: Measured) -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(rounds: int, naive_rounds: int, as_json: bool) -> None:
     """Measure the CPU time of all fingerprints of the camera files."""
-    _again_as_a_decoding_process_is()
+    as_a_decoding_process_is("benchmarks.fingerprints")
     camera = [_measured(path, path.read_bytes(), rounds, naive_rounds) for path in camera_files()]
     first = camera_files()[1]
     small = measure("0.5 megapixels", half_megapixel(first.read_bytes()), rounds, naive_rounds)

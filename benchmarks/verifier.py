@@ -1,108 +1,111 @@
-"""What the 256-bit verifier keeps of the pairs that the 64-bit hashes propose: docs/decisions/0004.
+"""`python -m benchmarks.verifier`: the two radii of the rule for near duplicates, chosen on half of the photos.
 
-`python -m benchmarks.verifier` over the real photos: unrelated pairs flagged, and edited copies found, by
-the verifier's distance.
+Prints what each pair of radii flags by chance and what it finds, on the half they are chosen by; then the radii of
+the service on the other half. docs/decisions/0004 tells how they were chosen. Fingerprints come as in `robustness`.
 """
 
-import io
-import random
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageOps
 
-from app.fingerprints.value import VERIFIER
-from app.fingerprints.whole import fingerprint
-from app.imaging.limits import DecodeLimits
-from app.imaging.normalise import normalise
-from benchmarks.pictures import DATA
+from app.fingerprints.value import COLUMN_OF, VERIFIER
+from app.matching.kinds import PROPOSING_HASHES
+from app.settings import Settings
+from benchmarks.copies import ALIKE, Photo, photos
+from benchmarks.edits import OWNERS, TURNED
+from benchmarks.report import show, table
 
-PROPOSED_WITHIN = 10
-DISTANCES = (40, 48, 56, 64, 72, 76, 84, 130)
-NOT_PROPOSED = 999
-EDITED_PHOTOS = 150
+LIGHT = (*OWNERS, *TURNED, "cropped by 1 % a side", "cropped by 2 % a side", "rotated by 1 degree")
+"""Edits that a rule over whole-image hashes should see through."""
 
-EDITS: dict[str, tuple[int, Callable[[Image.Image], Image.Image]]] = {
-    "recompressed": (30, lambda im: im),
-    "halved": (70, lambda im: im.resize((max(8, im.width // 2), max(8, im.height // 2)))),
-    "quartered": (70, lambda im: im.resize((max(8, im.width // 4), max(8, im.height // 4)))),
-    "mirrored": (70, ImageOps.mirror),
-    "turned": (70, lambda im: im.transpose(Image.Transpose.ROTATE_90)),
-    "brighter": (70, lambda im: ImageEnhance.Brightness(im).enhance(1.4)),
-    "darker": (70, lambda im: ImageEnhance.Brightness(im).enhance(0.6)),
-    "contrast": (70, lambda im: ImageEnhance.Contrast(im).enhance(1.5)),
-    "grey": (70, lambda im: im.convert("L")),
-    "cropped by 2 % a side": (80, lambda im: ImageOps.crop(im, im.width // 50)),
-}
+NEAR = (8, 10, 12, 14)
+VERIFIERS = (40, 48, 56, 64, 72, 84, 256)
+CHOOSING, REPORTING = 0, 1
+
+Bits = NDArray[np.int64]
+"""int64[..., 8, 2]: for each orientation, of the nearest proposing hash and of the verifier."""
 
 
-def turned_hashes(data: bytes) -> NDArray[np.uint64]:
-    """uint64[8, 9] of a file, as in fingerprints.value."""
-    return fingerprint(normalise(data, DecodeLimits()).image).turned
+@dataclass(frozen=True, slots=True, eq=False)
+class Half:
+    """Distances within one half of the photos."""
+
+    pairs: Bits
+    """Of every pair of photos; `folders` names both folders where they are one and alike, else "unrelated"."""
+    folders: NDArray[np.str_]
+    copies: dict[str, Bits]
+
+    @classmethod
+    def of(cls, found: Sequence[Photo]) -> "Half":
+        """Compare each photo with those before it, and with its copies."""
+        turned = np.stack([photo.own.turned for photo in found])
+        own = turned[:, 0]
+        pairs = [_bits(turned[number], own[:number]) for number in range(len(found))]
+        folders = np.array([photo.folder for photo in found])
+        alike = [
+            np.where((folders[:number] == folder) & (folder in ALIKE), folder, "unrelated")
+            for number, folder in enumerate(folders)
+        ]
+        copies = {
+            edit: np.concatenate(
+                [
+                    _bits(photo.copies[edit].turned, own[number : number + 1])
+                    for number, photo in enumerate(found)
+                ]
+            )
+            for edit in LIGHT
+        }
+        return cls(np.concatenate(pairs), np.concatenate(alike), copies)
+
+    def row(self, near: int, verifier: int) -> list[str]:
+        """What the rule with these radii does, as cells."""
+        flagged = _within(self.pairs, near, verifier)
+        counts = [np.count_nonzero(flagged & (self.folders == name)) for name in ("unrelated", *ALIKE)]
+        shares = {edit: float(_within(bits, near, verifier).mean()) for edit, bits in self.copies.items()}
+        worst = sorted(shares, key=lambda edit: shares[edit])[:2]
+        return [
+            f"{near} / {verifier if verifier < max(VERIFIERS) else 'none'}",
+            *map(str, counts),
+            f"{np.mean(list(shares.values())):.4f}",
+            ", ".join(f"{shares[edit]:.3f} {edit}" for edit in worst),
+        ]
 
 
-def of_file(path: Path) -> NDArray[np.uint64]:
-    return turned_hashes(path.read_bytes())
-
-
-def of_edits(path: Path) -> dict[str, NDArray[np.uint64]]:
-    with Image.open(path) as opened:
-        photo = ImageOps.exif_transpose(opened).convert("RGB")
-    found = {}
-    for name, (quality, change) in EDITS.items():
-        out = io.BytesIO()
-        change(photo).save(out, "JPEG", quality=quality)
-        found[name] = turned_hashes(out.getvalue())
-    return found
-
-
-def verifier_distances(query: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """int64[n]: least verifier distance over the orientations that a 64-bit hash proposes, else NOT_PROPOSED."""
+def _bits(query: NDArray[np.uint64], others: NDArray[np.uint64]) -> Bits:
     bits = np.bitwise_count(query[None] ^ others[:, None, :])
-    proposed = (bits[:, :, 1] <= PROPOSED_WITHIN) | (bits[:, :, 2] <= PROPOSED_WITHIN)
-    return np.where(proposed, bits[:, :, VERIFIER].sum(axis=2, dtype=np.int64), NOT_PROPOSED).min(axis=1)
+    nearest = bits[:, :, [COLUMN_OF[name] for name in PROPOSING_HASHES]].min(axis=2)
+    # Small enough to keep those of all pairs.
+    return np.stack([nearest, bits[:, :, VERIFIER].sum(axis=2, dtype=np.int64)], axis=2).astype(np.int16)
 
 
-def main() -> None:
-    """Print both tables."""
-    paths = sorted(
-        path for path in (DATA / "photos").rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
+def _within(bits: Bits, near: int, verifier: int) -> NDArray[np.bool_]:
+    return np.asarray(((bits[..., 0] <= near) & (bits[..., 1] <= verifier)).any(axis=1))
+
+
+@click.command()
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="File for the fingerprints; a later run reads it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(keep: Path | None, as_json: bool) -> None:
+    """Measure what pairs of radii flag and find."""
+    settings = Settings.model_construct()
+    chosen = settings.near_duplicate_distance, settings.verifier_distance
+    found = photos(keep)
+    header = ["near / verifier", "unrelated", *ALIKE, "found", "least found"]
+    choosing = Half.of([photo for photo in found if photo.half == CHOOSING])
+    rows = [choosing.row(near, verifier) for near in NEAR for verifier in VERIFIERS]
+    reporting = Half.of([photo for photo in found if photo.half == REPORTING])
+    reported = [reporting.row(*chosen)]
+    told = (
+        f"{len(choosing.pairs)} pairs to choose by:\n\n{table(header, rows)}\n\n"
+        f"{len(reporting.pairs)} other pairs:\n\n{table(header, reported)}"
     )
-    if not paths:
-        raise SystemExit("the folder of real photos is not here; CLAIMPRINT_DATA names it")
-    some = random.Random(1).sample(paths, EDITED_PHOTOS)
-    with ProcessPoolExecutor() as processes:
-        turned = np.stack(list(processes.map(of_file, paths, chunksize=20)))
-        edited = list(processes.map(of_edits, some, chunksize=5))
-    own = turned[:, 0, :]
-    folders = np.array([path.parent.name for path in paths])
-    pairs = [
-        (verifier_distances(turned[i], own[:i]), folders[:i] == folders[i], folders[i])
-        for i in range(1, len(paths))
-    ]
-    count = sum(len(distances) for distances, _, _ in pairs)
-    print(f"{len(paths)} photos, {count} pairs")
-    copies = {
-        name: np.array(
-            [
-                verifier_distances(found[name], own[[paths.index(path)]])[0]
-                for path, found in zip(some, edited, strict=True)
-            ]
-        )
-        for name in EDITS
-    }
-    print(f"{'verifier within':>15} {'pairs flagged':>14} {'of these road':>14} {'worst edit found':>17}")
-    for limit in DISTANCES:
-        flagged = sum(int((distances <= limit).sum()) for distances, _, _ in pairs)
-        road = sum(
-            int((distances[same] <= limit).sum()) for distances, same, folder in pairs if folder == "road"
-        )
-        worst = min(copies, key=lambda name: float((copies[name] <= limit).mean()))
-        share = float((copies[worst] <= limit).mean())
-        print(f"{limit:15} {flagged:14} {road:14} {share:12.3f} {worst}")
+    show({"choosing": rows, "reported": reported, "columns": header}, told, [], as_json=as_json)
 
 
 if __name__ == "__main__":
