@@ -36,7 +36,7 @@ def fingerprint(image: Image.Image) -> Fingerprint:
             words(daubechies_bits(small.sixty_four)),
         ]
     )
-    levels = colour_levels(image, grey)
+    levels = colour_levels(image)
     counts = np.array(grey.histogram())
     status = information(small.thirty_two[0], counts)
     return Fingerprint(

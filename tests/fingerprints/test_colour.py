@@ -21,7 +21,7 @@ LEVEL_LISTS = st.lists(st.integers(0, LEVELS - 1), min_size=VALUES, max_size=VAL
 
 
 def hashed(image: Image.Image) -> int:
-    return colour_hash(colour_levels(image, image.convert("L")))
+    return colour_hash(colour_levels(image))
 
 
 def assert_imagehash(image: Image.Image) -> None:
