@@ -25,6 +25,8 @@ _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _SCAN_MARKER = int.from_bytes(b"\xff\xda", sys.byteorder)
 # A marker is FF and a code; FF 00 is data, FF FF filling, 01 and D0 to D7 stand alone.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
+_SEQUENTIAL_FRAMES = {0xC0, 0xC1}
+_OTHER_FRAMES = {0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)}
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 
 _IMAGE_DATA_CHUNKS = {b"IDAT", b"fdAT"}
@@ -74,10 +76,29 @@ def _format(data: bytes) -> str:
 
 def check_jpeg_scans(data: bytes, limit: int) -> None:
     """Raise BrokenPicture for a JPEG of more than `limit` scans: each costs as much as a picture."""
+    if _has_one_scan(data):
+        return
     # Every scan has this marker, so few of them settle it. Many may also lie in metadata, or in a video behind
     # the picture: then the segments are walked, which is slower.
     if _occurrences(data, _SCAN_MARKER) > limit and _scans(data, limit) > limit:
         raise BrokenPicture(f"The JPEG has more than {limit} scans.", limit=limit)
+
+
+def _has_one_scan(data: bytes) -> bool:
+    """Whether the decoder ends with the first scan: sequential, with all components in it, as cameras write."""
+    components = 0
+    position = 2
+    while marker := _JPEG_MARKER.search(data, position):
+        code, position = marker[1][0], marker.end()
+        length = int.from_bytes(data[position : position + 2], "big")
+        if code in _SEQUENTIAL_FRAMES:
+            components = data[position + 7] if len(data) > position + 7 else 0
+        elif code in _OTHER_FRAMES:
+            return False
+        elif code == _START_OF_SCAN:
+            return 0 < components == (data[position + 2] if len(data) > position + 2 else 0)
+        position += length
+    return False
 
 
 def _occurrences(data: bytes, pair: int) -> int:

@@ -1,8 +1,11 @@
 """The format by content, and the structures that are refused before a decoder sees them."""
 
+import io
 import time
+from contextlib import suppress
 
 import pytest
+from PIL import Image
 
 from app.errors import BrokenPicture, PictureTooLarge, UnsupportedFormat
 from app.imaging.formats import check_jpeg_scans, checked_format
@@ -129,3 +132,29 @@ def test_a_png_of_one_colour_packs_as_tightly_as_any_and_passes(colour, depth):
 def test_a_png_with_less_data_than_its_header_claims_is_refused():
     with pytest.raises(BrokenPicture, match="4000 x 4000"):
         checked_format(png(4000, 4000, rows=10), LIMITS)
+
+
+def test_sequential_picture_with_its_scan_repeated_costs_the_decoder_one():
+    """The decoder gives up at the second scan of all components: so such files are not searched for more."""
+    whole = encoded(scene(1600, 1200), "JPEG")
+    scan = whole.rindex(b"\xff\xda")
+    repeated = whole[:-2] + whole[scan:-2] * 40 + b"\xff\xd9"
+    check_jpeg_scans(repeated, 1)
+    once, often = (min(cpu_seconds(data) for _ in range(3)) for data in (whole, repeated))
+    assert often < 3 * once
+
+
+def test_a_scan_of_one_component_is_not_the_only_one():
+    whole = encoded(scene(), "JPEG")
+    scan = whole.rindex(b"\xff\xda")
+    # The first scan says that it has one component of three: what follows is counted.
+    lying = whole[: scan + 4] + b"\1" + whole[scan + 5 : -2] + b"\xff\xda\0\2" * 200 + whole[-2:]
+    with pytest.raises(BrokenPicture, match="scans"):
+        check_jpeg_scans(lying, 100)
+
+
+def cpu_seconds(data):
+    started = time.process_time()
+    with suppress(OSError), Image.open(io.BytesIO(data)) as image:
+        image.load()
+    return time.process_time() - started
