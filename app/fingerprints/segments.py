@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from app.fingerprints.bits import words
 from app.fingerprints.difference import difference_bits
+from app.fingerprints.reduction import reduced_boxes
 from app.fingerprints.value import Segment
 
 SIDE = 300
@@ -31,10 +32,9 @@ def segments(grey: Image.Image) -> list[Segment]:
     for top, left, bottom, right in boxes(smoothed(grey)):
         # Rounded as Pillow's crop does; a region of a very thin picture keeps one pixel.
         x, y = round(left * wide), round(top * high)
-        box = (x, y, max(round(right * wide), x + 1), max(round(bottom * high), y + 1))
-        small = grey.crop(box).resize((9, 8), Image.Resampling.LANCZOS)
-        found.append(Segment(int(words(difference_bits(np.asarray(small)[None]))[0, 0]), *box))
-    return found
+        found.append((x, y, max(round(right * wide), x + 1), max(round(bottom * high), y + 1)))
+    hashes = words(difference_bits(reduced_boxes(grey, found, (9, 8))))[:, 0]
+    return [Segment(value, *box) for value, box in zip(hashes.tolist(), found, strict=True)]
 
 
 def smoothed(grey: Image.Image) -> NDArray[np.uint8]:
@@ -71,9 +71,7 @@ def _regions(bright: NDArray[np.bool_]) -> list[tuple[bool, int, tuple[int, int,
     starts = np.flatnonzero(changes)
     kinds = bright.ravel()[starts]
     # Wherever a run of one row or of the next begins, one pair of runs begins to touch.
-    above = np.union1d(
-        starts[: np.searchsorted(starts, bright.size - width)], starts[starts >= width] - width
-    )
+    above = np.flatnonzero(changes[:-1] | changes[1:])
     upper = np.searchsorted(starts, above, side="right") - 1
     lower = np.searchsorted(starts, above + width, side="right") - 1
     touch = kinds[upper] == kinds[lower]

@@ -123,7 +123,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return image.convert("RGBA")
     if image.mode in {"1", "L"}:
         return image.convert("L")
-    return image.convert("RGB")
+    return _as_rgb(image)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    # Pillow would copy a picture that is RGB already.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _stretched(
@@ -150,7 +155,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     if image.mode == "RGBA":
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return _as_rgb(image)
 
 
 def _too_many_pixels(limits: DecodeLimits) -> PictureTooLarge:
