@@ -72,6 +72,11 @@ class Service:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the command; decoders and database are below it."""
+        return self._process.pid
+
     def make_key(self) -> str:
         """Make an admin key, as an operator does."""
         command = [COMMAND, "keys", "create", "--client", "benchmark", "--role", "admin"]
