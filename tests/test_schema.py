@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from app.catalog import schema
+from app.catalog import images, schema, session
 from app.catalog.models import metadata
+from app.collection import Collection
 from tests.rows import insert_rows
 
 
@@ -94,3 +97,43 @@ def test_stamps_are_drawn_under_the_lock(engine: Engine) -> None:
         waiter.execute(text("SET LOCAL lock_timeout = 100"))
         with pytest.raises(DBAPIError, match="lock timeout"):
             waiter.execute(text("UPDATE image SET deleted_at = clock_timestamp() WHERE false"))
+
+
+def to_revision(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        go = command.upgrade if revision == "head" else command.downgrade
+        go(config, revision)
+        connection.commit()
+
+
+def test_images_stored_before_a_migration_are_kept_and_known_to_lack_what_it_brings(engine: Engine) -> None:
+    rows = insert_rows(engine, 20, np.random.default_rng(3))
+    shown = "SELECT image_id, phash, verifier, substring(turned, 1, 512), change_seq FROM image ORDER BY id"
+
+    def stored() -> list[tuple[object, ...]]:
+        with engine.connect() as connection:
+            return [tuple(map(plain, row)) for row in connection.execute(text(shown))]
+
+    whole = stored()
+    to_revision(engine, "0002")
+    before = stored()
+    # Going back cuts `turned`, which is a change like any other.
+    assert [row[:-1] for row in before] == [row[:-1] for row in whole]
+    to_revision(engine, "head")
+    assert stored() == before
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.execute(text("SELECT max(octet_length(turned)) FROM image")).scalar() == 512
+        assert len(images.to_fill(connection, 0, 100)) == 20
+    with session.autocommit(engine) as connection:
+        index = Collection(engine).caught_up(connection)
+    assert len(index) == 20
+    assert index.lacking("whash_db4") == 20
+    assert sorted(index.indexes["phash"].contents()[1].tolist()) == sorted(rows.seqs)
+
+
+def plain(value: object) -> object:
+    return bytes(value) if isinstance(value, memoryview) else value

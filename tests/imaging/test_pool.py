@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import BrokenPicture, DecoderKilled, Overloaded, StartupError, StorageFull, Unavailable
+from app.errors import (
+    BrokenPicture,
+    DecoderKilled,
+    Overloaded,
+    StartupError,
+    StorageFull,
+    Unavailable,
+    UnsupportedFormat,
+)
 from app.fingerprints.whole import fingerprint
 from app.imaging import DecodeLimits, DecodePool
 from app.imaging.normalise import normalise
@@ -225,3 +233,33 @@ def test_processes_that_cannot_start_are_tried_again_and_the_others_told(monkeyp
             assert pool.ready(60)
         finally:
             pool.close()
+
+
+def test_avif_is_taken_by_setting_only(make_pool, tmp_path):
+    picture = tmp_path / "picture"
+    picture.write_bytes(encoded(scene(), "AVIF"))
+    with pytest.raises(UnsupportedFormat, match="ALLOW_AVIF"):
+        make_pool().fingerprint(picture, None)
+    found = make_pool(allow_avif=True).fingerprint(picture, tmp_path / "rendition.jpg")
+    assert (found.format, found.width, found.height) == ("AVIF", 640, 480)
+    assert near(found, normalise(encoded(scene(), "PNG"), DecodeLimits()))
+
+
+def test_heic_is_taken_where_its_decoder_is_installed(make_pool, tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="the extra claimprint[heic] is not installed")
+    picture = tmp_path / "picture"
+    heif.from_pillow(scene()).save(picture, quality=80)
+    with pytest.raises(UnsupportedFormat, match="ALLOW_HEIC"):
+        make_pool().fingerprint(picture, None)
+    pool = make_pool(allow_heic=True)
+    found = pool.fingerprint(picture, tmp_path / "rendition.jpg")
+    assert (found.format, found.width, found.height) == ("HEIF", 640, 480)
+    assert near(found, normalise(encoded(scene(), "PNG"), DecodeLimits()))
+    picture.write_bytes(picture.read_bytes()[:700])
+    with pytest.raises(BrokenPicture):
+        pool.fingerprint(picture, None)
+
+
+def near(found, original):
+    hashes = found.fingerprint.turned[0, 1], fingerprint(original.image).turned[0, 1]
+    return int(np.bitwise_count(hashes[0] ^ hashes[1])) <= 8
