@@ -87,7 +87,7 @@ def propose(index: TableIndex, query: Picture, rule: Rule, *, before: int) -> li
         earlier = near.ids < before
         seqs, transforms = near.ids[earlier], near.queries[earlier]
         bits = index.verifiers.distances(seqs, query.turned[transforms, VERIFIER])
-        found.append(seqs[bits <= rule.verifier_for(page=query.page)])
+        found.append(seqs[bits <= rule.verifier_for(index.verifiers.pages(seqs) & query.page)])
     return list(map(int, np.unique(np.concatenate(found))))
 
 

@@ -89,7 +89,7 @@ class Stored:
         """Which photos the service calls a near duplicate of the query, in any orientation."""
         bits = np.bitwise_count(query.turned[None] ^ self.own[:, None, :])
         proposed = (bits[:, :, [COLUMN_OF[name] for name in PROPOSING_HASHES]] <= rule.near).any(axis=2)
-        limits = np.where(self.pages | query.page, rule.verifier_for(page=True), rule.verifier)
+        limits = rule.verifier_for(self.pages & query.page)
         consented = bits[:, :, VERIFIER].sum(axis=2, dtype=np.int64) <= limits[:, None]
         usable = self.usable & (query.information == FINGERPRINTED)
         return np.asarray((proposed & consented).any(axis=1) & usable)

@@ -43,13 +43,15 @@ def assert_equal_to_table(engine: Engine, index: TableIndex) -> None:
     with engine.connect() as connection:
         rows = connection.execute(
             text(
-                "SELECT created_seq, verifier, colour_code, whash_db4 IS NULL AS to_fill FROM image"
+                "SELECT created_seq, verifier, page, colour_code, whash_db4 IS NULL AS to_fill FROM image"
                 " WHERE deleted_at IS NULL AND status = 'fingerprinted'"
             )
         ).all()
     words, ids = index.contents()[1]["verifier"]
     found = {seq: word.astype(">u8").tobytes() for seq, word in zip(ids.tolist(), words, strict=True)}
     assert found == {row.created_seq: bytes(row.verifier) for row in rows}
+    pages = dict(zip(ids.tolist(), index.contents()[1]["page"][0].tolist(), strict=True))
+    assert pages == {row.created_seq: bool(row.page) for row in rows}
     words, ids = index.indexes["colorhash"].contents()
     found = {seq: word.astype(">u8").tobytes() for seq, word in zip(ids.tolist(), words, strict=True)}
     assert found == {row.created_seq: bytes(row.colour_code) for row in rows if not row.to_fill}
@@ -76,6 +78,7 @@ def test_index_follows_inserts_changes_and_deletions(engine: Engine, collection:
     for statement in (
         "UPDATE image SET deleted_at = clock_timestamp() WHERE id % 3 = 0",
         "UPDATE image SET phash = -1, dhash = 0 WHERE id % 3 = 1 AND deleted_at IS NULL",
+        "UPDATE image SET page = true WHERE id % 4 = 2 AND page IS NOT NULL AND deleted_at IS NULL",
         "UPDATE image SET verifier = sha256(verifier) WHERE id % 3 = 2 AND deleted_at IS NULL",
         (
             "UPDATE image SET whash_db4 = NULL, colorhash = NULL, colour_code = NULL, page = NULL,"

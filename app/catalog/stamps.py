@@ -23,6 +23,7 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     **{name: (name, ">i8") for name in FIRST_HASHES},
     "verifier": ("verifier", _VERIFIER),
     # Rows are read in a form that has no place for NULL.
+    "page": ("coalesce(page, false)", "?"),
     "filled": (f"{LATER_HASH} IS NOT NULL", "?"),
     LATER_HASH: (f"coalesce({LATER_HASH}, 0)", ">i8"),
     "colour_code": ("coalesce(colour_code, decode(repeat('00', 16), 'hex'))", _COLOUR_CODE),
@@ -34,7 +35,7 @@ _CHANGES = text(
     "SELECT m.generation, (SELECT max(change_seq) FROM image) AS newest, c.*"
     " FROM index_meta m LEFT JOIN LATERAL ("
     "  SELECT change_seq, created_seq, deleted_at IS NULL AND status = 'fingerprinted' AS searchable,"
-    "   ahash, phash, dhash, whash, whash_db4, verifier, colour_code FROM image"
+    "   ahash, phash, dhash, whash, whash_db4, verifier, page, colour_code FROM image"
     "  WHERE change_seq > :last AND change_seq <= :up_to"
     "  ORDER BY change_seq LIMIT :limit"
     " ) c ON true ORDER BY c.change_seq"
@@ -51,8 +52,8 @@ class Loaded:
     """The searchable images of one snapshot of the table.
 
     `seqs` int64[n] are their `created_seq`; `hashes` maps each name to uint64[n]; `verifiers` is uint64[n, 4],
-    `colour_codes` uint64[n, 2]. Where `filled` bool[n] is false, LATER_HASH and colour code are not there yet, and
-    0. `last` is the newest change stamp that the snapshot saw (0 for an empty table).
+    `colour_codes` uint64[n, 2], `pages` bool[n]. Where `filled` bool[n] is false, LATER_HASH, colour code and page
+    are not there yet, and 0. `last` is the newest change stamp that the snapshot saw (0 for an empty table).
     """
 
     generation: int
@@ -60,6 +61,7 @@ class Loaded:
     seqs: np.ndarray
     hashes: dict[str, np.ndarray]
     verifiers: np.ndarray
+    pages: np.ndarray
     filled: np.ndarray
     colour_codes: np.ndarray
 
@@ -82,6 +84,7 @@ class Changes:
     searchable: np.ndarray
     hashes: dict[str, np.ndarray]
     verifiers: np.ndarray
+    pages: np.ndarray
     filled: np.ndarray
     colour_codes: np.ndarray
 
@@ -97,6 +100,7 @@ def load(connection: Connection) -> Loaded:
         seqs=rows["created_seq"].astype(np.int64),
         hashes={name: rows[name].astype(np.int64).view(np.uint64) for name in HASHES},
         verifiers=rows["verifier"].astype(np.uint64),
+        pages=rows["page"].copy(),
         filled=rows["filled"].copy(),
         colour_codes=rows["colour_code"].astype(np.uint64),
     )
@@ -142,6 +146,7 @@ def arrays(changed: Sequence[AnyRow]) -> dict[str, Any]:
             for name in HASHES
         },
         "verifiers": _words([row.verifier for row in changed], _VERIFIER),
+        "pages": np.array([bool(row.page) for row in changed], bool),
         "filled": np.array([row.whash_db4 is not None for row in changed], bool),
         "colour_codes": _words([row.colour_code for row in changed], _COLOUR_CODE),
     }

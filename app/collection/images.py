@@ -29,7 +29,7 @@ class TableIndex(Replica[stamps.Changes]):
             stamps.LATER_HASH: LiveIndex.build(loaded.hashes[stamps.LATER_HASH][filled], loaded.seqs[filled]),
             COLOURS: LiveIndex.build(loaded.colour_codes[filled], loaded.seqs[filled], engine=WideScan),
         }
-        self.verifiers = Verifiers(loaded.seqs, loaded.verifiers)
+        self.verifiers = Verifiers(loaded.seqs, loaded.verifiers, loaded.pages)
         self._to_fill = set(loaded.seqs[~filled].tolist())
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class TableIndex(Replica[stamps.Changes]):
         stay = changes.searchable
         filled = stay & changes.filled
         # Before the hashes: what a search finds has its verifier.
-        self.verifiers.put(changes.changed[stay], changes.verifiers[stay])
+        self.verifiers.put(changes.changed[stay], changes.verifiers[stay], changes.pages[stay])
         for name, index in self.indexes.items():
             known = stay if name in stamps.FIRST_HASHES else filled
             if not known.all():
@@ -61,10 +61,10 @@ class TableIndex(Replica[stamps.Changes]):
         self._to_fill.update(changes.changed[stay & ~filled].tolist())
 
     def held(self) -> Contents:
-        """Values are uint64[n] for the name of a hash, uint64[n, 2] for COLOURS, uint64[n, 4] for "verifier"."""
+        """Hashes uint64[n] by name, COLOURS uint64[n, 2], "verifier" uint64[n, 4], "page" bool[n]."""
         found = {name: index.contents() for name, index in self.indexes.items()}
         _, ids = found[stamps.FIRST_HASHES[0]]
-        return found | {"verifier": (self.verifiers.of(ids), ids)}
+        return found | {"verifier": (self.verifiers.of(ids), ids), "page": (self.verifiers.pages(ids), ids)}
 
 
 class Collection(Current[TableIndex]):

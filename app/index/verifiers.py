@@ -1,4 +1,4 @@
-"""256-bit verifiers by id: the second look at what a Hamming index proposes, without asking the table."""
+"""256-bit verifiers by id, and who is a page: the second look at what a Hamming index proposes, in memory."""
 
 import threading
 
@@ -13,20 +13,24 @@ VERIFIER_WORDS = 4
 class Verifiers:
     """A row uint64[4] for each id, found through a column of row numbers that is addressed by the id itself.
 
-    4 bytes for every id up to the largest, and 32 for every id there is: made for ids drawn one after the other
+    4 bytes for every id up to the largest, and 33 for every id there is: made for ids drawn one after the other
     from 1, of which many may have been used for something else. A search holds the lock for one gather of rows,
     so that it never sees a row half written.
     """
 
-    def __init__(self, ids: NDArray[np.int64], words: NDArray[np.uint64]) -> None:
+    def __init__(self, ids: NDArray[np.int64], words: NDArray[np.uint64], pages: NDArray[np.bool_]) -> None:
         self._lock = threading.Lock()
         self._count = 1  # row 0 stands for "none"
         self._row_of = np.zeros(1, np.uint32)
         self._words = np.zeros((1, VERIFIER_WORDS), np.uint64)
-        self.put(ids, words)
+        self._pages = np.zeros(1, np.bool_)
+        self.put(ids, words, pages)
 
-    def put(self, ids: NDArray[np.int64], words: NDArray[np.uint64]) -> None:
-        """Set the verifiers uint64[k, 4] of `ids` int64[k], new or known; none of them occurs twice."""
+    def put(self, ids: NDArray[np.int64], words: NDArray[np.uint64], pages: NDArray[np.bool_]) -> None:
+        """Set the verifiers uint64[k, 4] of `ids` int64[k], new or known, and which of them are pages bool[k].
+
+        None of the ids occurs twice.
+        """
         if not len(ids):
             return
         with self._lock:
@@ -34,14 +38,22 @@ class Verifiers:
             new = ids[self._row_of[ids] == 0]
             end = self._count + len(new)
             self._words = grown(self._words, end)
+            self._pages = grown(self._pages, end)
             self._row_of[new] = np.arange(self._count, end)
             self._count = end
-            self._words[self._row_of[ids]] = words
+            rows = self._row_of[ids]
+            self._words[rows] = words
+            self._pages[rows] = pages
 
     def of(self, ids: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Verifiers uint64[k, 4] of ids that were put in before; zeros, or IndexError, for others."""
         with self._lock:
             return self._words[self._row_of[ids]]
+
+    def pages(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the ids are pages: bool[k]; as `of` for ids that were not put in before."""
+        with self._lock:
+            return self._pages[self._row_of[ids]]
 
     def distances(self, ids: NDArray[np.int64], queries: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Bits int64[k], 0 to 256, between the verifier of each of `ids` and the query uint64[k, 4] beside it."""
@@ -51,4 +63,4 @@ class Verifiers:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the arrays take."""
-        return self._row_of.nbytes + self._words.nbytes
+        return self._row_of.nbytes + self._words.nbytes + self._pages.nbytes

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.fingerprints.orientation import TRANSFORMS
 from app.fingerprints.value import COLUMN_OF, FIRST_COLUMNS, VERIFIER, WHOLE_IMAGE_HASHES
@@ -25,17 +26,17 @@ _VERIFIER_BITS = 256
 class Rule:
     """Radii in bits, inclusive: `near` of 64 for a proposing hash, `verifier` of 256 for its consent.
 
-    `page_verifier` stands in the place of `verifier` where one of the two pictures is a page: letters, forms and
-    receipts of one layout are alike in all but their words.
+    `page_verifier` stands in the place of `verifier` where both pictures are pages: letters, forms and receipts of
+    one layout are alike in all but their words.
     """
 
     near: int
     verifier: int
     page_verifier: int
 
-    def verifier_for(self, *, page: bool) -> int:
-        """The radius of consent with a picture of which it is known whether it is a page."""
-        return min(self.verifier, self.page_verifier) if page else self.verifier
+    def verifier_for(self, pages: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The radius of consent, pair by pair, where both pictures are pages and where not."""
+        return np.where(pages, min(self.verifier, self.page_verifier), self.verifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def compare_many(query: Picture, others: Sequence[Picture], rule: Rule) -> list[
     own = np.stack([other.turned[0, :FIRST_COLUMNS] for other in others])
     bits = np.bitwise_count(query.turned[None, :, :FIRST_COLUMNS] ^ own[:, None, :])
     verifier = bits[:, :, VERIFIER].sum(axis=2, dtype=int)
-    limits = np.array([rule.verifier_for(page=query.page or other.page) for other in others])
+    limits = rule.verifier_for(np.array([query.page and other.page for other in others]))
     allowed = (bits[:, :, _PROPOSING] <= rule.near).any(axis=2) & (verifier <= limits[:, None])
     # argmin takes the first of equals: the identity, then the order of the transforms.
     best = np.where(allowed, verifier, _VERIFIER_BITS + 1).argmin(axis=1)

@@ -71,7 +71,7 @@ class BelowXminIndex(TableIndex):
                 " SELECT now.xmin::text::bigint AS xmin, m.generation, c.*"
                 " FROM now CROSS JOIN index_meta m LEFT JOIN LATERAL ("
                 "  SELECT created_seq, deleted_at IS NULL AND status = 'fingerprinted' AS searchable,"
-                "   ahash, phash, dhash, whash, whash_db4, verifier, colour_code FROM image"
+                "   ahash, phash, dhash, whash, whash_db4, verifier, page, colour_code FROM image"
                 "  WHERE xid >= CAST(CAST(:last AS text) AS xid8) AND xid < now.xmin"
                 " ) c ON true"
             ),

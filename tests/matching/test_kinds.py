@@ -35,7 +35,7 @@ def plainly(
     query: np.ndarray, other: np.ndarray, rule: Rule, pages: tuple[bool, bool]
 ) -> tuple[str, int] | None:
     """The rule as it is written: transform and verifier distance of a near duplicate."""
-    limit = rule.page_verifier if any(pages) else rule.verifier
+    limit = rule.page_verifier if all(pages) else rule.verifier
     best: tuple[int, int] | None = None
     for transform in range(8):
         bits = [int(a ^ b).bit_count() for a, b in zip(query[transform], other[0], strict=True)]
