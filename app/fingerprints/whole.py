@@ -1,7 +1,5 @@
 """The whole fingerprint of a picture: every hash, in all eight orientations where it has any."""
 
-from concurrent.futures import Executor
-
 import numpy as np
 from PIL import Image
 
@@ -19,15 +17,14 @@ from app.fingerprints.value import FINGERPRINTED, Fingerprint
 from app.fingerprints.wavelet import wavelet_bits
 
 
-def fingerprint(image: Image.Image, beside: Executor | None = None) -> Fingerprint:
-    """Fingerprint a normalised picture (mode RGB); `beside`, if given, computes the segments meanwhile.
+def fingerprint(image: Image.Image) -> Fingerprint:
+    """Fingerprint a normalised picture (mode RGB).
 
     A row of `turned` is bit for bit what imagehash 4.3.2 gives for the turned picture: `average_hash`, `phash`,
     `dhash`, `whash(image_scale=64)`, `phash(hash_size=16)` as the verifier; but for the ninth column, which is
     defined in `daubechies`. `colorhash` and the segments are imagehash's too.
     """
     grey = image.convert("L")
-    started = None if beside is None else beside.submit(segments, grey)
     small = reductions(grey)
     turned = np.hstack(
         [
@@ -42,12 +39,11 @@ def fingerprint(image: Image.Image, beside: Executor | None = None) -> Fingerpri
     levels = colour_levels(image)
     counts = np.array(grey.histogram())
     status = information(small.thirty_two[0], counts)
-    found = segments(grey) if started is None else started.result()
     return Fingerprint(
         turned=turned,
         colorhash=colour_hash(levels),
         colour_code=thermometer(levels),
-        segments=found if status == FINGERPRINTED else (),
+        segments=segments(grey) if status == FINGERPRINTED else (),
         information=status,
         page=is_page(grey, counts),
     )

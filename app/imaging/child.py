@@ -37,7 +37,6 @@ class Decoder:
     def __init__(self, limits: DecodeLimits):
         self.limits = limits
         self._writer = ThreadPoolExecutor(1, "rendition")
-        self._beside = ThreadPoolExecutor(1, "segments")
         self._warm_up()
         self._most_at_rest = _address_space() + limits.memory_bytes // 4
         most = _address_space() + limits.memory_bytes
@@ -73,9 +72,7 @@ class Decoder:
             written = self._writer.submit(_write_rendition, picture.image, task["rendition"])
         # The disk is waited for while the hashes are computed.
         try:
-            answer = protocol.success(
-                picture, fingerprint(picture.image, self._beside), picture.pixel_sha256()
-            )
+            answer = protocol.success(picture, fingerprint(picture.image), picture.pixel_sha256())
         finally:
             if written is not None:
                 written.result()
@@ -106,7 +103,7 @@ class Decoder:
         for name in ("JPEG", "PNG", "WEBP", "TIFF"):
             file = io.BytesIO()
             drawn.save(file, name)
-            fingerprint(normalise(file.getvalue(), self.limits).image, self._beside)
+            fingerprint(normalise(file.getvalue(), self.limits).image)
         self._writer.submit(_jpeg, drawn).result()
 
 
