@@ -119,17 +119,19 @@ def revoke_key(prefix: str) -> None:
 
 @main.command()
 @click.option("--rehash", is_flag=True, help="Compute the fingerprints anew first.")
-def reindex(rehash: bool) -> None:
+@click.option("--rescreen", is_flag=True, help="Compare all images anew, as after a change of distances.")
+def reindex(rehash: bool, rescreen: bool) -> None:
     """Have every worker rebuild its index; wait for it, and tell what was wrong with the old one."""
     from app.catalog import events, jobs
     from app.jobs.reindex import REINDEX
 
     settings = _settings()
+    params = {"rehash": rehash, "rescreen": rescreen}
     with _engine(settings) as engine:
         with engine.begin() as connection:
-            job = jobs.create_job(connection, kind=REINDEX, params={"rehash": rehash}, requested_by=ACTOR)
+            job = jobs.create_job(connection, kind=REINDEX, params=params, requested_by=ACTOR)
             events.log_event(
-                connection, actor=ACTOR, action="reindex", subject=str(job.job_id), detail={"rehash": rehash}
+                connection, actor=ACTOR, action="reindex", subject=str(job.job_id), detail=params
             )
         with _worker_unless_one_runs(engine, settings):
             while job.state in jobs.ACTIVE:

@@ -32,7 +32,9 @@ def colour_levels(image: Image.Image) -> NDArray[np.int64]:
     """
     colours = np.frombuffer(image.tobytes("raw", "RGBX"), "<u4") & _NO_PADDING
     bins = _bin_of_colour().take(colours)
-    counts = np.bincount(bins, minlength=VALUES + 1)
+    # Pillow counts bytes as they are; numpy would widen each to eight first.
+    histogram = Image.frombuffer("L", image.size, bins.tobytes()).histogram()
+    counts: NDArray[np.int64] = np.array(histogram[: VALUES + 1], np.int64)
     shares = np.concatenate([counts[:2] / bins.size, counts[2:VALUES] / max(1, counts[2:].sum())])
     return np.minimum(LEVELS - 1, (shares * LEVELS).astype(np.int64))
 

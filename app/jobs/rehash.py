@@ -20,7 +20,7 @@ from app.parts import Parts
 
 ROWS_AT_ONCE = 200
 # What rows stored before these were defined lack, until they are filled in.
-LATER = {"whash_db4", "colorhash", "colour_code", "page"}
+LATER = {"whash_db4", "colorhash", "colour_code"}
 
 Read = Callable[[Connection, int, int], Any]
 """Rows of images after a stamp, at most so many: `catalog.images.after` or `catalog.images.to_fill`."""
@@ -54,11 +54,12 @@ def rehash(parts: Parts, progress: Progress, read: Read, step: str) -> Counts:
     finally:
         pool.close()
     if counts.moved:
-        counts.rescreened = _screen_all(parts, progress)
+        counts.rescreened = screen_all(parts, progress)
     return counts
 
 
-def _screen_all(parts: Parts, progress: Progress) -> int:
+def screen_all(parts: Parts, progress: Progress) -> int:
+    """Compare every image with those before it anew, by the rule as it is now; return how many."""
     with parts.engine.begin() as connection:
         images.clear_screened(connection)
     return screen_unanswered(
@@ -107,11 +108,13 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts) -> 
 
 def _moved(row: AnyRow, values: dict[str, Any]) -> bool:
     """Whether a fingerprint that the row has is another now: matches are decided by these, and show them."""
-    names = set(values) - {"fingerprint_version", "library_versions", "turned"}
+    names = set(values) - {"fingerprint_version", "library_versions", "turned", "page"}
     if row.whash_db4 is None:
         names -= LATER
     stored = bytes(row.turned)
-    return stored != values["turned"][: len(stored)] or any(
+    # Who was not looked at for being a page was compared as if it were none.
+    moved = stored != values["turned"][: len(stored)] or bool(row.page) != values["page"]
+    return moved or any(
         values[name] != (bytes(kept) if isinstance(kept := getattr(row, name), memoryview) else kept)
         for name in names
     )

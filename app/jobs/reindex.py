@@ -8,7 +8,7 @@ from uuid import UUID
 from app.catalog import images, workers
 from app.catalog.rows import AnyRow
 from app.jobs.progress import Progress
-from app.jobs.rehash import rehash
+from app.jobs.rehash import rehash, screen_all
 from app.parts import Parts
 
 REINDEX = "reindex"
@@ -29,6 +29,8 @@ class Reindex:
         result: dict[str, Any] = {}
         if self._params.get("rehash"):
             result["rehash"] = asdict(rehash(self._parts, self._progress, images.after, "rehash"))
+        if self._params.get("rescreen") and not result.get("rehash", {}).get("rescreened"):
+            result["rescreened"] = screen_all(self._parts, self._progress)
         return self._rebuild_everywhere() | result
 
     def _rebuild_everywhere(self) -> dict[str, Any]:

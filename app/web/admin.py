@@ -14,20 +14,24 @@ router = APIRouter(tags=["jobs"])
 
 
 @router.post("/admin/reindex", status_code=202, responses=problem_responses(409))
-def start_reindex(response: Response, caller: Admin, parts: WithParts, rehash: bool = False) -> Job:
+def start_reindex(
+    response: Response, caller: Admin, parts: WithParts, rehash: bool = False, rescreen: bool = False
+) -> Job:
     """Rebuild the index beside the one that answers, on every worker, and swap.
 
-    With `rehash=true` the fingerprints are computed anew first, from the original where it is kept. Uploads and
+    With `rehash=true` the fingerprints are computed anew first, from the original where it is kept; with
+    `rescreen=true` all images are compared anew, as after a change of the rule's distances. Uploads and
     searches go on meanwhile. The job's result tells what the old index had wrong.
     """
+    params = {"rehash": rehash, "rescreen": rescreen}
     with parts.engine.begin() as connection:
-        row = jobs.create_job(connection, kind=REINDEX, params={"rehash": rehash}, requested_by=caller.actor)
+        row = jobs.create_job(connection, kind=REINDEX, params=params, requested_by=caller.actor)
         events.log_event(
             connection,
             actor=caller.actor,
             action="reindex",
             subject=str(row.job_id),
-            detail={"rehash": rehash},
+            detail=params,
         )
     response.headers["Location"] = f"/jobs/{row.job_id}"
     return job_json(row)

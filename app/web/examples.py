@@ -97,7 +97,7 @@ SIMILAR_ANSWER = {
 JOB = {
     "job_id": "7d0f3c52-19f5-4a39-8e55-b2a3b5c0a6de",
     "kind": "reindex",
-    "params": {"rehash": False},
+    "params": {"rehash": False, "rescreen": False},
     "state": "succeeded",
     "progress": {"step": "rebuild", "workers": 2, "workers_done": 2},
     "result": {

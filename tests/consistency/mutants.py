@@ -78,7 +78,7 @@ class BelowXminIndex(TableIndex):
             {"last": self.last},
         ).all()
         read = [row for row in rows if row.created_seq is not None]
-        self._apply(
+        self.apply(
             stamps.Changes(
                 generation=rows[0].generation,
                 newest=rows[0].xmin,
@@ -87,6 +87,7 @@ class BelowXminIndex(TableIndex):
                 **stamps.arrays(read),
             )
         )
+        self.last = rows[0].xmin
         generation: int = rows[0].generation
         return generation
 

@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 
 from app.catalog import jobs
 from app.jobs.fill import ask_for_fill
-from app.parts import Parts
-from tests.pictures import drawn, encoded, photo
+from app.matching.kinds import Rule
+from app.parts import Parts, rule_from
+from tests.pictures import drawn, encoded, photo, receipt
 from tests.rows import insert_rows
 from tests.web.api import assert_problem, upload, uploaded
 
@@ -131,6 +132,40 @@ def test_rehash_repairs_a_fingerprint_and_its_matches(client: TestClient, engine
     assert shown["verdict"] == "near_duplicate"
     assert shown["matches"][0]["image_id"] == first["image_id"]
     assert client.get(f"/images/{first['image_id']}").json()["hashes"] == first["hashes"]
+
+
+def test_rescreening_applies_another_rule_to_what_is_stored(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    uploaded(client, "KD-1", encoded(photo()))
+    second = uploaded(client, "KD-2", encoded(photo().crop((5, 5, 505, 508))))
+    third = uploaded(client, "KD-3", encoded(photo(), quality=90))
+    parts.intake.rule = Rule(near=0, verifier=0, page_verifier=0)
+    job = finished(client, client.post("/admin/reindex", params={"rescreen": True}).json()["job_id"])
+    assert job["result"]["rescreened"] == 3
+    assert client.get(f"/images/{second['image_id']}").json()["matches"] == []
+    parts.intake.rule = rule_from(parts.settings)
+    finished(client, client.post("/admin/reindex", params={"rescreen": True}).json()["job_id"])
+    shown = client.get(f"/images/{third['image_id']}").json()
+    assert {match["image_id"] for match in shown["matches"]} == {
+        match["image_id"] for match in third["matches"]
+    }
+
+
+def test_pages_found_by_a_fill_are_compared_as_pages(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    parts.intake.rule = Rule(near=12, verifier=56, page_verifier=56)
+    for seed in range(6):
+        image = uploaded(client, f"KD-{seed}", encoded(receipt(seed)))
+    assert image["matches_total"] > 0
+    as_before_0003(engine)
+    parts.intake.rule = rule_from(parts.settings)
+    ask_for_fill(engine)
+    with engine.connect() as connection:
+        job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
+    assert finished(client, str(job_id))["result"]["rescreened"] == 6
+    assert client.get(f"/images/{image['image_id']}").json()["matches_total"] == 0
 
 
 def test_rehash_keeps_the_public_ids_of_matches(client: TestClient, engine: Engine) -> None:
