@@ -5,7 +5,8 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from app.catalog import stamps
-from app.collection import Collection, Difference, TableIndex
+from app.collection import Collection, TableIndex
+from app.collection.current import Difference
 from tests.rows import insert_rows
 
 
