@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,44 @@ _SHARE_WITHIN = np.cumsum([comb(64, bits) / 2.0**64 for bits in range(MAX_DISTAN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArrayEngine(ABC):
-    """An engine whose kernel writes positions and distances into arrays that it is given."""
+class Arrays(ABC):
+    """Hashes and ids by position, and what follows from finding positions."""
 
     hashes: NDArray[np.uint64]
     ids: NDArray[np.int64]
+
+    @abstractmethod
+    def positions_within(self, query: Any, max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Positions int64[k] and distances uint8[k] of all hashes within `max_distance` bits of `query`."""
+
+    @abstractmethod
+    def positions_within_many(
+        self, queries: NDArray[np.uint64], max_distance: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+        """Query numbers int64[k], positions int64[k], distances uint8[k]: `positions_within` of each hash."""
+
+    def within(self, query: Any, max_distance: int) -> Neighbours:
+        """Ids and distances of all hashes within `max_distance` bits of `query`."""
+        positions, distances = self.positions_within(query, max_distance)
+        return Neighbours(self.ids[positions], distances)
+
+    def within_many(self, queries: NDArray[np.uint64], max_distance: int) -> ManyNeighbours:
+        """`within` for each of `queries` uint64[m]."""
+        numbers, positions, distances = self.positions_within_many(queries, max_distance)
+        return ManyNeighbours(numbers, self.ids[positions], distances)
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the arrays take."""
+        return self.hashes.nbytes + self.ids.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayEngine(Arrays):
+    """An engine whose kernel writes positions and distances into arrays that it is given."""
 
     @abstractmethod
     def _search(
@@ -82,24 +116,6 @@ class ArrayEngine(ABC):
             return parts[0]
         numbers, positions, distances = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return numbers, positions, distances
-
-    def within(self, query: int | np.uint64, max_distance: int) -> Neighbours:
-        """Ids and distances of all hashes within `max_distance` bits of `query`."""
-        positions, distances = self.positions_within(query, max_distance)
-        return Neighbours(self.ids[positions], distances)
-
-    def within_many(self, queries: NDArray[np.uint64], max_distance: int) -> ManyNeighbours:
-        """`within` for each of `queries` uint64[m]."""
-        numbers, positions, distances = self.positions_within_many(queries, max_distance)
-        return ManyNeighbours(numbers, self.ids[positions], distances)
-
-    def __len__(self) -> int:
-        return len(self.hashes)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that the arrays take."""
-        return self.hashes.nbytes + self.ids.nbytes
 
     def _likely_room(self, radius: int) -> int:
         """Room for twice the neighbours that random hashes have; a wrong guess costs a second search."""

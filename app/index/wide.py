@@ -6,18 +6,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.index.protocol import ManyNeighbours, Neighbours, checked_hashes, checked_ids
+from app.index.engine import Arrays
+from app.index.protocol import checked_hashes, checked_ids
 
 WORDS = 2
 MAX_DISTANCE = 64 * WORDS  # bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WideScan:
+class WideScan(Arrays):
     """An engine whose hashes are rows uint64[n, 2], and whose queries are such rows; else as `scan.Scan`."""
-
-    hashes: NDArray[np.uint64]
-    ids: NDArray[np.int64]
 
     @classmethod
     def build(cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> Self:
@@ -52,21 +50,3 @@ class WideScan:
             positions.append(found)
             distances.append(bits)
         return np.concatenate(numbers), np.concatenate(positions), np.concatenate(distances)
-
-    def within(self, query: NDArray[np.uint64], max_distance: int) -> Neighbours:
-        """Ids and distances of all hashes within `max_distance` bits of uint64[2]."""
-        positions, distances = self.positions_within(query, max_distance)
-        return Neighbours(self.ids[positions], distances)
-
-    def within_many(self, queries: NDArray[np.uint64], max_distance: int) -> ManyNeighbours:
-        """`within` for each row of uint64[m, 2]."""
-        numbers, positions, distances = self.positions_within_many(queries, max_distance)
-        return ManyNeighbours(numbers, self.ids[positions], distances)
-
-    def __len__(self) -> int:
-        return len(self.hashes)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that the arrays take."""
-        return self.hashes.nbytes + self.ids.nbytes
