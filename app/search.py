@@ -62,8 +62,6 @@ class Query:
             )
         if self.orientations not in ORIENTATIONS:
             raise InvalidValue(f"orientations must be one of {', '.join(ORIENTATIONS)}", field="orientations")
-        if self.hash_name == SEGMENTS and self.orientations != AS_STORED:
-            raise InvalidValue(f"segments are compared {AS_STORED} only", field="orientations")
         if not 1 <= self.limit <= MAX_LIMIT:
             raise InvalidValue(f"limit must be 1 to {MAX_LIMIT}", field="limit", limit=MAX_LIMIT)
 
@@ -238,10 +236,15 @@ def _page(
 
 def _found(connection: Connection, replica: TableIndex | SegmentIndex, asked: _Asked, query: Query) -> _Found:
     if isinstance(replica, SegmentIndex):
-        regions = matching_regions(connection, replica, asked.regions, query.max_distance)
-        seqs = np.array(list(regions), np.int64)
-        nearest = np.array([matches[0].distance for matches in regions.values()], np.int64)
-        return _Found(seqs, nearest, np.zeros(len(seqs), np.int64), regions)
+        matches = matching_regions(
+            connection, replica, asked.regions, query.max_distance, turned=query.orientations != AS_STORED
+        )
+        return _Found(
+            np.array(list(matches), np.int64),
+            np.array([match.regions[0].distance for match in matches.values()], np.int64),
+            np.array([match.transform for match in matches.values()], np.int64),
+            {seq: match.regions for seq, match in matches.items()},
+        )
     hashes = asked.hashes[:1] if query.orientations == AS_STORED else asked.hashes
     return _Found(*nearest_per_image(replica.indexes[query.hash_name], hashes, query.max_distance))
 

@@ -20,7 +20,8 @@ from sqlalchemy import Engine, text
 
 from app.catalog import images
 from app.catalog.models import signed
-from app.catalog.segments import boxes_json
+from app.catalog.segments import COLUMNS as SEGMENT_COLUMNS
+from app.catalog.segments import column_values
 from app.fingerprints.value import WHOLE_IMAGE_HASHES, colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION
 from app.fingerprints.whole import fingerprint
@@ -53,11 +54,11 @@ COLUMNS = (
     "screened_at",
 )
 _NEW_SEGMENTS = (
-    "CREATE TEMP TABLE new_segment (image_id uuid, ordinal smallint, hash bigint,"
+    "CREATE TEMP TABLE new_segment (image_id uuid, ordinal smallint, hash bigint, turned bytea,"
     " x smallint, y smallint, width smallint, height smallint) ON COMMIT DROP"
 )
 _STORE_SEGMENTS = (
-    "INSERT INTO segment SELECT created_seq, ordinal, hash, x, y, n.width, n.height"
+    "INSERT INTO segment SELECT created_seq, ordinal, hash, n.turned, x, y, n.width, n.height"
     " FROM new_segment n JOIN image USING (image_id)"
 )
 
@@ -130,7 +131,10 @@ def _row(random: np.random.Generator, number: int, picture: np.ndarray) -> tuple
         "{}",
         "now",
     )
-    segments = ((image_id, place, *members) for place, members in enumerate(boxes_json(found.segments)))
+    segments = []
+    for place, segment in enumerate(found.segments):
+        columns = column_values(segment) | {"turned": _bytea(column_values(segment)["turned"])}
+        segments.append((image_id, place, *(columns[name] for name in SEGMENT_COLUMNS)))
     return _line(values), "".join(map(_line, segments))
 
 

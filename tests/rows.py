@@ -53,7 +53,8 @@ def segments_from(own: np.ndarray) -> tuple[Segment, ...]:
     """One to four segments made of the words of a fingerprint's first row."""
     count = 1 + int(own[0]) % 4
     return tuple(
-        Segment(int(own[place]), 10 * place, 20, 10 * place + 100 + place, 120) for place in range(count)
+        Segment(tuple(np.roll(own, -place)[:8].tolist()), 10 * place, 20, 10 * place + 100 + 20 * place, 120)
+        for place in range(count)
     )
 
 

@@ -201,7 +201,9 @@ def test_index_of_segments_follows_the_table(engine: Engine, monkeypatch: pytest
         images.bury(connection, range(1, 30))
     for seq in rows.seqs[40:60]:
         replaced = images.Rehashed(
-            seq, {"ahash": 1}, [Segment(seq, 0, 0, 100, 100), Segment(2**64 - 1, 0, 0, 10, 10)][: seq % 3]
+            seq,
+            {"ahash": 1},
+            [Segment((seq,) * 8, 0, 0, 100, 100), Segment((2**64 - 1,) * 8, 0, 0, 10, 10)][: seq % 3],
         )
         with engine.begin() as connection:
             images.store_rehash(connection, replaced)

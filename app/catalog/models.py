@@ -168,11 +168,13 @@ segment = Table(
     Column("created_seq", BigInteger, ForeignKey("image.created_seq"), primary_key=True),
     Column("ordinal", SmallInteger, primary_key=True),
     Column("hash", Hash64, nullable=False),
+    Column("turned", LargeBinary, nullable=False),  # of all orientations, as that of `image`
     # The box, in pixels of the normalised picture.
     Column("x", SmallInteger, nullable=False),
     Column("y", SmallInteger, nullable=False),
     Column("width", SmallInteger, nullable=False),
     Column("height", SmallInteger, nullable=False),
+    CheckConstraint("octet_length(turned) = 64", name="segment_turned_size"),
 )
 
 match = Table(

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from app.catalog.images import STORED
 from app.catalog.models import Hash64, image, signed
 from app.catalog.rows import AnyRow
-from app.catalog.segments import BOX, boxes_json
+from app.catalog.segments import COLUMNS, column_values
 from app.fingerprints.value import Segment
 
 
@@ -71,11 +71,10 @@ _INSERT = (
         f" INSERT INTO image ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY place"
         " ON CONFLICT (claim_id, sha256) WHERE deleted_at IS NULL DO NOTHING RETURNING *"
         "), parts AS ("
-        f" INSERT INTO segment (created_seq, ordinal, hash, {', '.join(BOX)})"
-        " SELECT s.created_seq, p.place - 1, (p.members->>0)::bigint, (p.members->>1)::smallint,"
-        "  (p.members->>2)::smallint, (p.members->>3)::smallint, (p.members->>4)::smallint"
-        " FROM stored s JOIN given g USING (image_id)"
-        " CROSS JOIN jsonb_array_elements(g.segments) WITH ORDINALITY AS p (members, place)"
+        f" INSERT INTO segment (created_seq, ordinal, {', '.join(COLUMNS)})"
+        f" SELECT s.created_seq, p.place, {', '.join(f'p.{name}' for name in COLUMNS)}"
+        " FROM stored s JOIN given g USING (image_id) CROSS JOIN jsonb_to_recordset(g.segments) AS p"
+        "  (place smallint, hash bigint, turned bytea, x smallint, y smallint, width smallint, height smallint)"
         f") SELECT {', '.join(column.name for column in STORED)} FROM stored"
     )
     .bindparams(bindparam("rows", type_=JSONB))
@@ -89,7 +88,7 @@ def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID
     A row whose claim has the same bytes already is left out of the result: see `live_by_bytes`.
     """
     given = [
-        {"place": place, "segments": boxes_json(row.segments)}
+        {"place": place, "segments": _segments_json(row.segments)}
         | {column.name: _json(column, getattr(row, column.name)) for column in _INSERTED}
         for place, row in enumerate(rows)
     ]
@@ -103,7 +102,16 @@ def _json(column: Column[Any], value: Any) -> Any:
     if isinstance(column.type, Hash64):
         return signed(value)
     if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
+        return _hexadecimal(value)
     if isinstance(value, UUID):
         return str(value)
     return value.isoformat() if isinstance(value, dt.datetime) else value
+
+
+def _segments_json(segments: Sequence[Segment]) -> list[dict[str, Any]]:
+    values = [column_values(segment) | {"place": place} for place, segment in enumerate(segments)]
+    return [row | {"turned": _hexadecimal(row["turned"])} for row in values]
+
+
+def _hexadecimal(value: bytes) -> str:
+    return f"\\x{value.hex()}"

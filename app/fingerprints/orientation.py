@@ -55,18 +55,19 @@ def inverse(transform: str) -> str:
 def turned_stack(upright: NDArray[T], transposed: NDArray[T]) -> NDArray[T]:
     """All eight orientations from two: of the picture as it stands, and of its transpose.
 
-    Both arrays are (rows, columns) and of one shape; the result is (8, rows, columns) in the order of
+    Both arrays are (..., rows, columns) and of one shape; the result is (..., 8, rows, columns) in the order of
     `TRANSFORMS`. What is exact for any reduction that commutes with the two mirrorings.
     """
     return np.stack(
         [
             upright,
-            upright[:, ::-1],
-            transposed[::-1],
-            upright[::-1, ::-1],
-            transposed[:, ::-1],
-            upright[::-1],
+            upright[..., ::-1],
+            transposed[..., ::-1, :],
+            upright[..., ::-1, ::-1],
+            transposed[..., ::-1],
+            upright[..., ::-1, :],
             transposed,
-            transposed[::-1, ::-1],
-        ]
+            transposed[..., ::-1, ::-1],
+        ],
+        axis=-3,
     )

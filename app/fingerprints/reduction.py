@@ -67,23 +67,31 @@ def plain_reductions(grey: Image.Image) -> Reductions:
 def reduced_boxes(
     grey: Image.Image, boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """What `Image.crop` and `Image.resize` with Lanczos make of each box: uint8 (boxes, rows, columns).
+    """Reduce what `Image.crop` cuts out, turned in all eight ways: uint8 (boxes, 8, rows, columns).
 
-    `grey` has mode L, a box is (left, top, right, bottom) inside it, `size` is (columns, rows).
+    As `reductions` for each box (left, top, right, bottom) inside `grey`, which has mode L; `size` is (columns,
+    rows).
     """
     if not _pillow_agrees():
-        small = [grey.crop(box).resize(size, Image.Resampling.LANCZOS) for box in boxes]
-        return np.stack([np.asarray(picture) for picture in small])
+        cut = [turn(grey.crop(box), transform) for box in boxes for transform in TRANSFORMS]
+        small = [np.asarray(picture.resize(size, Image.Resampling.LANCZOS)) for picture in cut]
+        return np.stack(small).reshape(len(boxes), len(TRANSFORMS), *small[0].shape)
     pixels = np.asarray(grey).astype(np.float64)
     columns, rows = size
-    found = np.empty((len(boxes), rows, columns), np.uint8)
+    upright, transposed = np.empty((2, len(boxes), rows, columns), np.uint8)
     for place, (left, top, right, bottom) in enumerate(boxes):
         box = pixels[top:bottom, left:right]
-        if _height_goes_first(right - left, bottom - top, columns, rows):
-            found[place] = _narrowed(_lowered(box, rows), columns)
+        height, width = box.shape
+        if _height_goes_first(width, height, columns, rows):
+            upright[place] = _narrowed(_lowered(box, rows), columns)
         else:
-            found[place] = _lowered(_narrowed(box, columns), rows)
-    return found
+            upright[place] = _lowered(_narrowed(box, columns), rows)
+        # As in `_by_products`: left as it lies, its rows are our columns.
+        if _height_goes_first(height, width, columns, rows):
+            transposed[place] = _lowered(_narrowed(box, rows), columns).T
+        else:
+            transposed[place] = _narrowed(_lowered(box, columns), rows).T
+    return turned_stack(upright, transposed)
 
 
 def _by_products(grey: NDArray[np.uint8]) -> Reductions:

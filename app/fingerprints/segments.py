@@ -33,8 +33,9 @@ def segments(grey: Image.Image) -> list[Segment]:
         # Rounded as Pillow's crop does; a region of a very thin picture keeps one pixel.
         x, y = round(left * wide), round(top * high)
         found.append((x, y, max(round(right * wide), x + 1), max(round(bottom * high), y + 1)))
-    hashes = words(difference_bits(reduced_boxes(grey, found, (9, 8))))[:, 0]
-    return [Segment(value, *box) for value, box in zip(hashes.tolist(), found, strict=True)]
+    small = reduced_boxes(grey, found, (9, 8))
+    hashes = words(difference_bits(small.reshape(-1, 8, 9))).reshape(len(found), -1)
+    return [Segment(tuple(turned), *box) for turned, box in zip(hashes.tolist(), found, strict=True)]
 
 
 def smoothed(grey: Image.Image) -> NDArray[np.uint8]:

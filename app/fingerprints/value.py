@@ -27,13 +27,19 @@ _ROWS = len(TRANSFORMS)
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One crop-resistant region: the 64-bit hash of its box, and the box in pixels of the normalised picture."""
+    """One crop-resistant region: the 64-bit hashes of its box, and the box in pixels of the normalised picture."""
 
-    hash: int
+    turned: tuple[int, ...]
+    """Eight: of the box turned by each of `TRANSFORMS`, unsigned."""
     left: int
     top: int
     right: int
     bottom: int
+
+    @property
+    def hash(self) -> int:
+        """Of the box as it stands."""
+        return self.turned[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -153,7 +153,7 @@ def _fingerprinted(answer: Mapping[str, Any]) -> Fingerprinted:
             turned=turned_from_bytes(bytes.fromhex(answer["turned"])),
             colorhash=answer["colorhash"],
             colour_code=colour_code_from_bytes(bytes.fromhex(answer["colour_code"])),
-            segments=tuple(Segment(*segment) for segment in answer["segments"]),
+            segments=tuple(Segment(tuple(turned), *box) for turned, *box in answer["segments"]),
             information=answer["information"],
             page=answer["page"],
         ),

@@ -7,9 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images
-from app.catalog.models import signed
 from app.catalog.rows import AnyRow
-from app.catalog.segments import boxes_json, segments_of
+from app.catalog.segments import COLUMNS, column_values, segments_of
 from app.decoders import decode_limits
 from app.errors import UnusablePicture
 from app.imaging.pool import DecodePool
@@ -100,7 +99,11 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts) -> 
     values, segments = pixel_columns(found), found.fingerprint.segments
     moved = _moved(row, values)
     counts.moved += moved
-    if moved or row.whash_db4 is None or _boxes(parts.engine, row) != boxes_json(segments):
+    if (
+        moved
+        or row.whash_db4 is None
+        or _stored(parts.engine, row) != [column_values(segment) for segment in segments]
+    ):
         counts.changed += 1
         with parts.engine.begin() as connection:
             images.store_rehash(connection, images.Rehashed(row.created_seq, values, segments))
@@ -120,9 +123,8 @@ def _moved(row: AnyRow, values: dict[str, Any]) -> bool:
     )
 
 
-def _boxes(engine: Engine, row: AnyRow) -> list[list[int]]:
+def _stored(engine: Engine, row: AnyRow) -> list[dict[str, Any]]:
+    """The segments of an image, as `column_values` gives them."""
     with engine.connect() as connection:
-        return [
-            [signed(each.hash), each.x, each.y, each.width, each.height]
-            for each in segments_of(connection, [row.created_seq])
-        ]
+        rows = segments_of(connection, [row.created_seq])
+    return [{name: getattr(each, name) for name in COLUMNS} | {"turned": bytes(each.turned)} for each in rows]

@@ -25,6 +25,7 @@ CREATE TABLE segment (
     created_seq bigint NOT NULL REFERENCES image (created_seq),
     ordinal smallint NOT NULL,
     hash bigint NOT NULL,
+    turned bytea NOT NULL CONSTRAINT segment_turned_size CHECK (octet_length(turned) = 64),
     x smallint NOT NULL,
     y smallint NOT NULL,
     width smallint NOT NULL,

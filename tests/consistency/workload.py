@@ -98,7 +98,9 @@ def look_of(picture: Picture) -> Look:
     flipped = rng.random((*family.shape, 64)) < noise[None, :, None]
     turned = family[_COMPOSED[transform]] ^ np.packbits(flipped, axis=2).view(np.uint64)[:, :, 0]
     information = LOW_INFORMATION if rng.random() < SHARE_LOW_INFORMATION else FINGERPRINTED
-    segments = tuple(Segment(word, 0, 0, 100, 50) for word in turned[0, : 1 + picture.member % 4].tolist())
+    segments = tuple(
+        Segment(tuple(turned[:, column].tolist()), 0, 0, 100, 50) for column in range(1 + picture.member % 4)
+    )
     page = rng.random() < SHARE_PAGES
     fingerprint = Fingerprint(turned, 0, np.zeros(2, np.uint64), segments, information, page)
     return Look(fingerprint, hashlib.sha256(b"pixels" + picture.data).digest())

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
+from app.fingerprints.orientation import TRANSFORMS, turn
 from app.fingerprints.segments import SIDE, boxes, segments, smoothed
 
 # The first segments of photos in scikit-image 0.26's wheel, shrunk with Pillow 13.
@@ -49,6 +50,16 @@ def test_shared_photos_get_imagehashs_segments(shared_photos):
             image = opened.convert("RGB")
         image.thumbnail((512, 512))
         assert_imagehash(image)
+
+
+def test_each_orientation_is_the_difference_hash_of_the_turned_box(real_photos):
+    sizes = [(512, 384), (300, 512), (37, 200)]
+    for name, size in zip(("astronaut.png", "coffee.png", "rocket.jpg"), sizes, strict=True):
+        grey = real_photos[name].convert("L").resize(size)
+        for segment in segments(grey):
+            box = grey.crop((segment.left, segment.top, segment.right, segment.bottom))
+            expected = [str(imagehash.dhash(turn(box, transform))) for transform in TRANSFORMS]
+            assert [f"{value:016x}" for value in segment.turned] == expected
 
 
 def imagehash_boxes(pixels: np.ndarray) -> list[tuple[int, int, int, int]]:

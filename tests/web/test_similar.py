@@ -103,49 +103,80 @@ def test_answer_by_colours_equals_a_scan_of_the_table(
 
 
 def plain_regions(
-    engine: Engine, image_id: Any, max_distance: int
-) -> dict[str, list[tuple[int, int, int, tuple[int, ...], tuple[int, ...]]]]:
-    """Every other image with a region of the same shape within the distance: each region with each, no index."""
+    engine: Engine, image_id: Any, max_distance: int, transforms: int
+) -> dict[str, tuple[str, list[Any]]]:
+    """Every other image with a region of the same shape within the distance: each with each, no index."""
     with engine.connect() as connection:
         rows = connection.execute(
             text(
-                "SELECT image_id, created_seq, ordinal, hash, x, y, s.width, s.height"
+                "SELECT image_id, ordinal, hash, x, y, s.width, s.height, s.turned"
                 " FROM segment s JOIN image i USING (created_seq) WHERE i.deleted_at IS NULL"
             )
         ).all()
     large = [row for row in rows if row.width * row.height >= 3000]
     found: dict[str, list[Any]] = {}
     for own in (row for row in large if row.image_id == image_id):
+        words = np.frombuffer(own.turned, ">u8").tolist()
         for other in (row for row in large if row.image_id != image_id):
-            ratio = own.width * other.height / (own.height * other.width)
-            bits = ((own.hash ^ other.hash) % 2**64).bit_count()
-            if bits <= max_distance and max(ratio, 1 / ratio) <= 1.1:
-                boxes = tuple(own[4:8]), tuple(other[4:8])
-                found.setdefault(str(other.image_id), []).append((bits, other.ordinal, own.ordinal, *boxes))
-    return {name: sorted(matches) for name, matches in found.items()}
+            for transform in range(transforms):
+                sides = own.width, own.height
+                wide, high = sides if transform in (0, 1, 3, 5) else sides[::-1]
+                ratio = wide * other.height / (high * other.width)
+                bits = ((words[transform] ^ other.hash) % 2**64).bit_count()
+                if bits <= max_distance and max(ratio, 1 / ratio) <= 1.1:
+                    match = (bits, transform, other.ordinal, own.ordinal, tuple(own[3:7]), tuple(other[3:7]))
+                    found.setdefault(str(other.image_id), []).append(match)
+    best = {name: min(matches)[1] for name, matches in found.items()}
+    return {
+        name: (TRANSFORMS[best[name]], sorted(match for match in matches if match[1] == best[name]))
+        for name, matches in found.items()
+    }
 
 
+@pytest.mark.parametrize("orientations", ["as_stored", "all"])
 @pytest.mark.parametrize("max_distance", [0, 3, 10, 16])
 def test_answer_by_segments_equals_comparing_each_with_each(
-    client: TestClient, rows: Any, engine: Engine, max_distance: int
+    client: TestClient, rows: Any, engine: Engine, max_distance: int, orientations: str
 ) -> None:
-    for image_id in rows.image_ids[:5]:
-        expected = plain_regions(engine, image_id, max_distance)
+    transforms = set()
+    for image_id in rows.image_ids[:4]:
+        expected = plain_regions(engine, image_id, max_distance, 8 if orientations == "all" else 1)
         matches, totals = all_pages(
-            client, image_id=str(image_id), hash="segments", max_distance=max_distance, limit=200
+            client,
+            image_id=str(image_id),
+            hash="segments",
+            max_distance=max_distance,
+            limit=200,
+            orientations=orientations,
         )
         assert totals == {len(expected)}
         assert {match["image_id"] for match in matches} == set(expected)
         assert [match["distance"] for match in matches] == sorted(match["distance"] for match in matches)
         for match in matches:
+            transform, pairs = expected[match["image_id"]]
             regions = [
                 (pair["distance"], tuple(pair["query"].values()), tuple(pair["found"].values()))
                 for pair in match["regions"]
             ]
-            assert regions == [
-                (bits, query, found) for bits, _, _, query, found in expected[match["image_id"]]
-            ]
+            assert match["transform"] == transform
+            assert regions == [(bits, query, found) for bits, _, _, _, query, found in pairs]
             assert match["distance"] == regions[0][0]
+            transforms.add(transform)
+    assert len(transforms) > 1 or orientations == "as_stored" or max_distance < 10
+
+
+def test_region_of_a_turned_and_cropped_copy_is_found_in_all_orientations(client: TestClient) -> None:
+    whole = photo("coffee")
+    stored = uploaded(client, "KD-1", encoded(whole))
+    cropped = whole.crop((whole.width // 10, whole.height // 12, whole.width, whole.height))
+    turns = {"mirror": Image.Transpose.FLIP_LEFT_RIGHT, "rotate_90": Image.Transpose.ROTATE_270}
+    for transform, method in turns.items():
+        copy = {"file": ("x.jpg", encoded(cropped.transpose(method)))}
+        params = {"hash": "segments"}
+        assert client.post("/similar", params=params, files=copy).json()["total"] == 0
+        answer = client.post("/similar", params=params | {"orientations": "all"}, files=copy).json()
+        (match,) = answer["matches"]
+        assert (match["image_id"], match["transform"]) == (stored["image_id"], transform)
 
 
 def test_region_of_a_cropped_copy_is_found_where_it_is(client: TestClient) -> None:
@@ -174,9 +205,8 @@ def test_region_of_a_cropped_copy_is_found_where_it_is(client: TestClient) -> No
     assert again["total"] == 0
 
 
-def test_segments_are_not_searched_in_other_orientations(client: TestClient, rows: Any) -> None:
+def test_segments_are_searched_within_16_bits_at_most(client: TestClient, rows: Any) -> None:
     params = {"image_id": str(rows.image_ids[0]), "hash": "segments"}
-    assert_problem(client.get("/similar", params=params | {"orientations": "all"}), 422, "orientations")
     members = assert_problem(client.get("/similar", params=params | {"max_distance": 17}), 422)
     assert members["limit"] == 16
 
