@@ -33,8 +33,10 @@ class SegmentIndex(Replica[segment_stamps.Changes]):
     def apply(self, changes: segment_stamps.Changes) -> None:
         """Replace the segments of changed images."""
         new = ids_of(changes.seqs, changes.ordinals)
-        before = (changes.changed[:, None] << ORDINAL_BITS | _ORDINALS).ravel()
-        # Of images that keep all their segments, as most do, none is gone for a moment.
+        # An image uploaded after `last` has nothing here yet: only what changed later on is looked for.
+        known = changes.changed[changes.changed <= self.last]
+        before = (known[:, None] << ORDINAL_BITS | _ORDINALS).ravel()
+        # Of images that keep all their segments none is gone for a moment.
         self.index.remove(np.setdiff1d(before, new))
         self.index.add(changes.hashes, new)
         self._to_fill.difference_update(changes.changed.tolist())
