@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 BACKLOG = 2048
 TICK_SECONDS = 0.1
 PR_SET_PDEATHSIG = 1
+# Of mallopt: how much free memory at the end of a heap is kept, and what gets a mapping of its own.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES = 32 * 1024 * 1024
 EXAMPLE_NAME = "example.jpg"
 
 
@@ -45,6 +48,7 @@ def serve(settings: Settings, decoders: DecodePool | None = None) -> None:
         # uvicorn raises the signal once more when it has shut down: unwind then, and end with status 0.
         signal.signal(number, _leave)
     raise_open_files()
+    keep_freed_memory()
     if settings.allow_heic and importlib.util.find_spec("pillow_heif") is None:
         raise StartupError(
             "ALLOW_HEIC needs pillow-heif: pip install 'pillow-heif>=1.1' into this environment"
@@ -80,12 +84,21 @@ def raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def keep_freed_memory() -> None:
+    """Keep the memory of a body for the next one: given back and taken anew it costs 2 ms a camera file."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # elsewhere than in the GNU C library it does without
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+
+
 def worker_app() -> FastAPI:
     """Make the application of one of several workers, which must not outlive the process that watches them."""
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         raise StartupError("the supervising process is gone")
+    keep_freed_memory()
     return create_app(settings_from_environment())
 
 
