@@ -1,9 +1,10 @@
 """`python -m benchmarks.throughput`: uploads per second of camera files, against what the cores could fingerprint.
 
 Several clients upload at once, each file of a round once, and all are deleted before the next round, untimed. The
-files are the camera's own and four large crops of each, written as cameras write: a round is long, and nothing in
-it matches. What the cores could do is their time, less what this process took to send, over the CPU time of
-fingerprinting these files, measured before in this process as `benchmarks.fingerprints` does.
+files are the camera's own and eight of each shifted around, what leaves coming back on the other side: of the
+camera's size in pixels and bytes, and none like another, so a round is long and nothing in it matches. What the
+cores could do is their time, less what this process took to send, over the CPU time of fingerprinting these
+files, measured before in this process as `benchmarks.fingerprints` does.
 """
 
 import io
@@ -18,7 +19,7 @@ from queue import Empty, SimpleQueue
 from statistics import mean, median
 
 import click
-from PIL import Image
+from PIL import Image, ImageChops, JpegImagePlugin
 
 from benchmarks.fingerprints import as_a_decoding_process_is, cpu_ms, fingerprint_all
 from benchmarks.pictures import camera_files
@@ -26,8 +27,8 @@ from benchmarks.report import Bar, show, table
 from benchmarks.service import Client, Service
 
 LEAST_SHARE = 0.8
-CROPPED = 0.8
-QUALITY = 92
+SHIFTED = 8
+_BLOCK = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +41,30 @@ class Round:
 
 
 def files() -> list[bytes]:
-    """Camera files and crops of them from the four corners."""
+    """Camera files, and each shifted by several distances across and down, written with its own tables."""
     found = []
     for path in camera_files():
         found.append(path.read_bytes())
         with Image.open(path) as image:
             image.load()
-        width, height = round(image.width * CROPPED), round(image.height * CROPPED)
-        for left in (0, image.width - width):
-            for top in (0, image.height - height):
-                file = io.BytesIO()
-                image.crop((left, top, left + width, top + height)).save(file, "JPEG", quality=QUALITY)
-                found.append(file.getvalue())
+        kept = {
+            "qtables": image.quantization,  # type: ignore[attr-defined]
+            "subsampling": JpegImagePlugin.get_sampling(image),  # type: ignore[no-untyped-call]
+            "exif": image.info.get("exif", b""),
+        }
+        for number in range(1, SHIFTED + 1):
+            across, down = (
+                _shift(side, step * number) for side, step in ((image.width, 1), (image.height, 4))
+            )
+            file = io.BytesIO()
+            ImageChops.offset(image, across, down).save(file, "JPEG", **kept)
+            found.append(file.getvalue())
     return found
+
+
+def _shift(side: int, parts: int) -> int:
+    """So many of `SHIFTED` + 1 parts of a side, in whole blocks of its JPEG."""
+    return parts % (SHIFTED + 1) * side // (SHIFTED + 1) // _BLOCK * _BLOCK
 
 
 def upload_all(service: Service, key: str, pictures: list[bytes], clients: int, name: str) -> Round:
