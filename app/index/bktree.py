@@ -32,7 +32,7 @@ def _share_seen(radius: int) -> float:
 # Measured at 150,000 and a million random hashes with other work between searches, so that the tree is out of
 # the processor's nearest cache. The optimum is flat: a factor of two either way costs under 10 %.
 _LEAF_SIZE = 768  # hashes
-_COST_OF_NODE = 800  # looking at a node takes as long as scanning so many hashes
+COST_OF_NODE = 800  # looking at a node takes as long as scanning so many hashes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +52,7 @@ class BKTree(ArrayEngine):
     # is for random hashes) has to pay for looking at the node. Smaller ones are scanned, so a radius that
     # lets nothing be skipped makes one scan of the whole.
     smallest_node: ClassVar[tuple[int, ...]] = tuple(
-        int(_COST_OF_NODE / max(1 - _share_seen(radius), 1e-9)) for radius in range(MAX_DISTANCE + 1)
+        int(COST_OF_NODE / max(1 - _share_seen(radius), 1e-9)) for radius in range(MAX_DISTANCE + 1)
     )
 
     @classmethod

@@ -11,6 +11,7 @@ scipy): a start with a filled cache takes 0.35 s in all where plain `njit(cache=
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -40,6 +41,11 @@ class _FilledFolder:
             kernels = f"{Path(self._py_file).stem}.*.nbi"  # type: ignore[attr-defined]
             if not any(Path(self.get_cache_path()).glob(kernels)):  # type: ignore[attr-defined]
                 raise
+
+    def get_source_stamp(self) -> str:
+        # Kernels are made of functions of each other's files, and numba would look at the kernel's own alone.
+        files = sorted(Path(self._py_file).parent.glob("*kernels.py"))  # type: ignore[attr-defined]
+        return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 class _ProvidedFolder(_FilledFolder, UserProvidedCacheLocator):

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.index import engine as engines
+from app.index.adaptive import Adaptive
 from app.index.bktree import BKTree
 from app.index.live import LiveIndex
+from app.index.multi_index import NEVER, MultiIndex
 from app.index.scan import Scan
 
 EDGES = [0, 1, 2**63, 2**63 - 1, 2**64 - 1, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA]
@@ -23,7 +25,28 @@ class BushyTree(BKTree):
     smallest_node: ClassVar[tuple[int, ...]] = (0,) * 65
 
 
-ENGINES = [Scan, BKTree, BushyTree, LiveIndex]
+class EagerBands(MultiIndex):
+    """Tables for everything, so small collections exercise them."""
+
+    least_size: ClassVar[int] = 2
+
+
+class EagerAdaptive(Adaptive):
+    """Goes by the tables, by the tree and by scan in turns, radius by radius."""
+
+    bands_kind: ClassVar[type[MultiIndex]] = EagerBands
+    tree_kind: ClassVar[type[BKTree]] = BushyTree
+
+    @classmethod
+    def build(cls, hashes, ids):
+        made = super().build(hashes, ids)
+        made.costs[0::3, 2:4] = NEVER, NEVER
+        made.costs[1::3, 2:4] = -1, NEVER
+        made.costs[2::3, 2:4] = NEVER, -1
+        return made
+
+
+ENGINES = [Scan, BKTree, BushyTree, MultiIndex, EagerBands, Adaptive, EagerAdaptive, LiveIndex]
 
 
 def plain_scan(hashes, ids, query, radius):
