@@ -9,6 +9,7 @@ from app.catalog.watchdog import Watchdog
 from app.collection import Collection, SegmentCollection
 from app.decoders import start_decoders
 from app.imaging import DecodePool
+from app.index.engines import ENGINES
 from app.ingest import Intake
 from app.matching.kinds import Rule
 from app.search import Search
@@ -52,7 +53,8 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
     Its decoding processes start at once, in the background, unless some are given.
     """
     engine = make_engine(settings, settings.database_url)
-    collection, segments = Collection(engine), SegmentCollection(engine)
+    hamming = ENGINES[settings.index_engine]
+    collection, segments = Collection(engine, hamming), SegmentCollection(engine, hamming)
     pictures = Pictures(settings.data_dir / "pictures", min_free_bytes=settings.min_free_bytes)
     intake = Intake(
         engine=engine,

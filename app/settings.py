@@ -3,6 +3,7 @@
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -50,6 +51,11 @@ class Settings(BaseSettings):
         default=64 * MIB, ge=0, description="Free bytes that uploads leave on the disk of `data_dir`."
     )
 
+    index_engine: Literal["auto", "bktree", "multi_index", "scan"] = Field(
+        default="auto",
+        description="Engine of the Hamming indexes: auto takes for each search what costs least; bktree, "
+        "multi_index or scan pins one.",
+    )
     near_duplicate_distance: int = Field(
         default=12, ge=0, le=64, description="Bits within which phash or dhash proposes a near duplicate."
     )

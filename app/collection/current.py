@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Engine
 
 from app.catalog import session, stamps
 from app.collection.replica import Outlived, Replica
+from app.index.adaptive import Adaptive
+from app.index.protocol import Engine as HammingEngine
 
 R = TypeVar("R", bound=Replica[Any])
 
@@ -39,10 +41,11 @@ class Difference:
 
 
 class Current(ABC, Generic[R]):
-    """The current replica of this process."""
+    """The current replica of this process; `hamming` is the kind of its indexes."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, hamming: type[HammingEngine] = Adaptive):
         self._engine = engine
+        self._hamming = hamming
         self._current: R | None = None
         self._rebuilding = threading.Lock()
         self.asked_generation = 0

@@ -8,6 +8,7 @@ from app.catalog import stamps
 from app.collection.current import Current
 from app.collection.replica import Contents, Replica
 from app.index.live import LiveIndex
+from app.index.protocol import Engine
 from app.index.verifiers import Verifiers
 from app.index.wide import WideScan
 
@@ -21,12 +22,17 @@ class TableIndex(Replica[stamps.Changes]):
     The ids in them are `created_seq`: unique, never reused, and in upload order.
     """
 
-    def __init__(self, loaded: stamps.Loaded, identity: tuple[int, int]):
+    def __init__(self, loaded: stamps.Loaded, identity: tuple[int, int], hamming: type[Engine]):
         super().__init__(generation=loaded.generation, last=loaded.last, identity=identity)
         filled = loaded.filled
         self.indexes: Mapping[str, LiveIndex] = {
-            **{name: LiveIndex.build(loaded.hashes[name], loaded.seqs) for name in stamps.FIRST_HASHES},
-            stamps.LATER_HASH: LiveIndex.build(loaded.hashes[stamps.LATER_HASH][filled], loaded.seqs[filled]),
+            **{
+                name: LiveIndex.build(loaded.hashes[name], loaded.seqs, engine=hamming)
+                for name in stamps.FIRST_HASHES
+            },
+            stamps.LATER_HASH: LiveIndex.build(
+                loaded.hashes[stamps.LATER_HASH][filled], loaded.seqs[filled], engine=hamming
+            ),
             COLOURS: LiveIndex.build(loaded.colour_codes[filled], loaded.seqs[filled], engine=WideScan),
         }
         self.verifiers = Verifiers(loaded.seqs, loaded.verifiers, loaded.pages)
@@ -72,4 +78,4 @@ class Collection(Current[TableIndex]):
 
     def load(self, connection: Connection, identity: tuple[int, int]) -> TableIndex:
         """Read the whole table by binary COPY."""
-        return TableIndex(stamps.load(connection), identity)
+        return TableIndex(stamps.load(connection), identity, self._hamming)

@@ -7,6 +7,7 @@ from app.catalog import segment_stamps
 from app.collection.current import Current
 from app.collection.replica import Contents, Replica
 from app.index.live import LiveIndex
+from app.index.protocol import Engine
 
 # An id is the image's `created_seq` and the segment's ordinal, of which there are at most 179: 300 x 300 pixels
 # in regions of more than 500.
@@ -17,9 +18,9 @@ _ORDINALS = np.arange(1 << ORDINAL_BITS)
 class SegmentIndex(Replica[segment_stamps.Changes]):
     """One Hamming index over the segments of all searchable images."""
 
-    def __init__(self, loaded: segment_stamps.Loaded, identity: tuple[int, int]):
+    def __init__(self, loaded: segment_stamps.Loaded, identity: tuple[int, int], hamming: type[Engine]):
         super().__init__(generation=loaded.generation, last=loaded.last, identity=identity)
-        self.index = LiveIndex.build(loaded.hashes, ids_of(loaded.seqs, loaded.ordinals))
+        self.index = LiveIndex.build(loaded.hashes, ids_of(loaded.seqs, loaded.ordinals), engine=hamming)
         self._to_fill = set(loaded.to_fill.tolist())
 
     def lacking(self, name: str) -> int:  # noqa: ARG002 - as `TableIndex.lacking`
@@ -56,7 +57,7 @@ class SegmentCollection(Current[SegmentIndex]):
 
     def load(self, connection: Connection, identity: tuple[int, int]) -> SegmentIndex:
         """Read all segments by binary COPY."""
-        return SegmentIndex(segment_stamps.load(connection), identity)
+        return SegmentIndex(segment_stamps.load(connection), identity, self._hamming)
 
 
 def ids_of(seqs: np.ndarray, ordinals: np.ndarray) -> np.ndarray:

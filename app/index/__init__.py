@@ -2,8 +2,11 @@
 
 protocol       what every engine answers, and the values it answers with
 scan           the exhaustive popcount scan: the oracle, and the best engine at very large radii
-bktree         the BK-tree over flat arrays: the default
+bktree         the BK-tree over flat arrays
+multi_index    multi-index hashing: tables of bands of bits
+adaptive       all three over the same hashes, each query by the cheapest: the default; engines: all by name
 wide           the scan over codes of up to 128 bits, in two words
 live           an engine kept current: adds and removes findable at once, merged in the background
-kernels        the compiled loops; compiling: how they get compiled without ever delaying a request
+kernels        the compiled loops; band_kernels: those of multi-index hashing
+compiling      how they get compiled without ever delaying a request
 """

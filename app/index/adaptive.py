@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.index import band_kernels
 from app.index.bktree import COST_OF_NODE, BKTree
 from app.index.engine import ArrayEngine
-from app.index.multi_index import HASH_COST, LOOKUP_COST, NEVER, MultiIndex
+from app.index.multi_index import HASH_COST, LOOKUP_COST, NEVER, MultiIndex, tables_of
 from app.index.protocol import MAX_DISTANCE
 
 _SAMPLE = 64  # hashes that the tree is searched for, to know what it costs
@@ -21,15 +21,14 @@ _SAMPLE = 64  # hashes that the tree is searched for, to know what it costs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adaptive(ArrayEngine):
-    """`hashes`, `ids` and `tables` as `multi_index.MultiIndex` has them.
+    """`hashes`, `ids` and `nodes` as `bktree.BKTree` has them, and `tables` (`band_kernels.Tables`) of them.
 
-    `tree` is a BK-tree's hashes, their positions uint32[n] and nodes; `costs` int64[65, 5] by radius, as
-    `band_kernels.search_bands` takes them.
+    `costs` by radius, each int64[5], as `band_kernels.search_bands` takes them.
     """
 
+    nodes: NDArray[np.uint32]
     tables: band_kernels.Tables
-    tree: tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint32]]
-    costs: NDArray[np.int64]
+    costs: tuple[NDArray[np.int64], ...]
 
     bands_kind: ClassVar[type[MultiIndex]] = MultiIndex
     tree_kind: ClassVar[type[BKTree]] = BKTree
@@ -37,9 +36,13 @@ class Adaptive(ArrayEngine):
     @classmethod
     def build(cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> Self:
         """Index copies of `hashes` uint64[n] and `ids` int64[n], n below 2**32."""
-        bands = cls.bands_kind.build(hashes, ids)
-        tree = cls.tree_kind.build(bands.hashes, np.arange(len(bands)))
-        costs = np.tile(np.array([LOOKUP_COST, HASH_COST, NEVER, len(bands), 0]), (MAX_DISTANCE + 1, 1))
+        tree = cls.tree_kind.build(hashes, ids)
+        tables = tables_of(tree.hashes, cls.bands_kind.least_size)
+        return cls(tree.hashes, tree.ids, tree.nodes, tables, cls._costs(tree))
+
+    @classmethod
+    def _costs(cls, tree: BKTree) -> tuple[NDArray[np.int64], ...]:
+        costs = np.tile(np.array([LOOKUP_COST, HASH_COST, NEVER, len(tree), 0]), (MAX_DISTANCE + 1, 1))
         costs[:, 4] = cls.tree_kind.smallest_node
         if len(tree.nodes):
             sample = tree.hashes[:: max(len(tree) // _SAMPLE, 1)].copy()
@@ -47,23 +50,17 @@ class Adaptive(ArrayEngine):
                 cost[2] = band_kernels.tree_cost(
                     tree.hashes, tree.nodes, cost[4], COST_OF_NODE, sample, radius
                 )
-        return cls(
-            bands.hashes,
-            bands.ids,
-            bands.tables,
-            (tree.hashes, tree.ids.astype(np.uint32), tree.nodes),
-            costs,
-        )
+        return tuple(costs)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the arrays take."""
-        return self.ids.nbytes + sum(array.nbytes for array in (*self.tables, *self.tree))
+        return self.ids.nbytes + self.nodes.nbytes + sum(array.nbytes for array in self.tables)
 
     def _search(
         self, query: np.uint64, radius: int, positions: NDArray[np.int64], distances: NDArray[np.uint8]
     ) -> int:
-        way = (self.tables, self.tree, self.costs[radius])
+        way = (self.tables, self.nodes, self.costs[radius])
         return band_kernels.search_bands(*way, query, radius, positions, distances)
 
     def _search_many(
@@ -75,7 +72,7 @@ class Adaptive(ArrayEngine):
         positions: NDArray[np.int64],
         distances: NDArray[np.uint8],
     ) -> tuple[int, int, int]:
-        way = (self.tables, self.tree, self.costs[radius])
+        way = (self.tables, self.nodes, self.costs[radius])
         return band_kernels.search_bands_many(
             *way, queries, next_query, radius, numbers, positions, distances
         )

@@ -35,20 +35,22 @@ from app.index.kernels import (
 )
 
 Keys = NDArray[np.uint32]
-Tables = tuple[Hashes, NDArray[np.uint64], Keys, Keys, Positions, Hashes, Keys, Keys, NDArray[np.int64]]
-"""The tables of n hashes in some bands:
+Tables = tuple[Hashes, Hashes, Keys, Keys, Positions, Keys]
+"""The tables of n hashes, in some bands of their bits:
 
-- the hashes in the order of the first band's table, uint64[n], and of the others, uint64[bands - 1, n];
-- where the hashes of the others are in the first, uint32[bands - 1, n];
-- where the hashes of each key start, uint32, and where each band's keys start in that, int64[bands];
-- the bits of each band, uint64[bands], and what each value of each byte of a hash adds to its key,
-  uint32[bands, 8, 256];
-- differences of keys by how many bits are set, uint32[bands, k], and how many of them have at most so many,
-  int64[bands, 7].
-
-Without a band there is only the first."""
+- the hashes by position, uint64[n];
+- the hashes in the order of each table, uint64[tables, n], and their positions, uint32[tables, n]: a table for each
+  band, but that the first may be left out where positions are in its order;
+- where the hashes of each key start, uint32;
+- for each band int64[bands, 9]: where its keys begin in that, its bits as one word, and of how many keys at most
+  0, 1, ... 6 bits are set;
+- uint32[bands, 2048 + k]: what each value of each byte of a hash adds to its key, then the differences of keys by
+  how many bits are set.
+"""
 
 _ONE = np.uint64(1)
+_FIRST_KEY, _MASK, _SIZES = 0, 1, 2  # columns of a band's numbers
+_BALL = 2048  # where the differences of keys begin
 _SHORT = 8  # hashes in a range: up to there, counting first costs more than it saves
 
 
@@ -79,8 +81,15 @@ def _key(keys: Keys, band: int, value: np.uint64) -> np.uint64:
     """The bits of a hash in a band, as one number."""
     key = np.uint32(0)
     for byte in range(8):
-        key |= keys[band, byte, (value >> np.uint64(8 * byte)) & np.uint64(255)]
+        key |= keys[band, np.uint64(256 * byte) + (value >> np.uint64(8 * byte) & np.uint64(255))]
     return np.uint64(key)
+
+
+@njit(nogil=True)
+def _row(hashes: Hashes, in_order: Hashes, bands: int, band: int) -> Hashes:
+    """The hashes in the order of a band's table."""
+    table = band + in_order.shape[0] - bands
+    return in_order[table] if table >= 0 else hashes
 
 
 @njit(nogil=True)
@@ -101,18 +110,18 @@ def _look_up(
 
     Returns how many hashes are in them, or, early, a number above `most`.
     """
-    hashes, others, _, starts, firsts, masks, keys, ball, sizes = tables
-    bands = masks.size
+    hashes, in_order, _, starts, numbers, keys = tables
+    bands = numbers.shape[0]
     count = np.uint64(0)
     total = 0
     for band in range(bands):
         reach = _reach(radius, bands, band)
         if reach >= 0:
-            first = np.uint64(firsts[band])
+            first = np.uint64(numbers[band, _FIRST_KEY])
             key = _key(keys, band, query)
-            row = hashes if band == 0 else others[band - 1]
-            for mask in range(sizes[band, reach]):
-                place = first + (key ^ np.uint64(ball[band, mask]))
+            row = _row(hashes, in_order, bands, band)
+            for mask in range(_BALL, _BALL + numbers[band, _SIZES + reach]):
+                place = first + (key ^ np.uint64(keys[band, mask]))
                 begin = starts[place]
                 end = starts[place + _ONE]
                 _prefetch(row, np.int64(begin))
@@ -127,10 +136,11 @@ def _look_up(
 
 
 @njit(nogil=True)
-def _is_first(masks: Hashes, band: int, radius: int, difference: np.uint64) -> bool:
+def _is_first(numbers: Positions, band: int, radius: int, difference: np.uint64) -> bool:
     """Whether no earlier band finds a hash that differs so: each is reported once."""
     for earlier in range(band):
-        if _popcount(difference & masks[earlier]) <= _reach(radius, masks.size, earlier):
+        bits = _popcount(difference & np.uint64(numbers[earlier, _MASK]))
+        if bits <= _reach(radius, numbers.shape[0], earlier):
             return False
     return True
 
@@ -148,10 +158,12 @@ def _compare(
     found: int,
 ) -> int:
     """Append what is within the radius in the ranges of `_look_up` to an answer of `found`; returns the count."""
-    hashes, others, places, _, _, masks, _, _, _ = tables
+    hashes, in_order, places, _, numbers, _ = tables
+    bands = numbers.shape[0]
     number = np.uint64(0)
-    for band in range(masks.size):
-        row = hashes if band == 0 else others[band - 1]
+    for band in range(bands):
+        row = _row(hashes, in_order, bands, band)
+        table = band + in_order.shape[0] - bands
         while number < np.uint64(stops[band]):
             begin, end = np.uint64(begins[number]), np.uint64(ends[number])
             number += _ONE
@@ -164,9 +176,9 @@ def _compare(
             for position in range(begin, end):
                 difference = row[position] ^ query
                 distance = _popcount(difference)
-                if distance <= radius and _is_first(masks, band, radius, difference):
+                if distance <= radius and _is_first(numbers, band, radius, difference):
                     if found + 1 < positions.size:
-                        positions[found] = position if band == 0 else places[band - 1, position]
+                        positions[found] = position if table < 0 else places[table, position]
                         distances[found] = distance
                     found += 1
     return found
@@ -175,7 +187,7 @@ def _compare(
 @njit(nogil=True)
 def _search(
     tables: Tables,
-    tree: tuple[Hashes, Keys, Nodes],
+    nodes: Nodes,
     costs: Positions,
     query: np.uint64,
     radius: int,
@@ -184,27 +196,23 @@ def _search(
     found: int,
 ) -> int:
     """Append what one hash finds, by the cheapest way; see `search_bands`."""
-    hashes, _, _, _, _, masks, _, _, sizes = tables
+    hashes, _, _, starts, numbers, _ = tables
     by_lookup, by_hash, by_tree, most, smallest = costs
-    bands = masks.size
-    if bands > 0 and radius // bands < sizes.shape[1]:
+    bands = numbers.shape[0]
+    if bands > 0 and radius // bands < numbers.shape[1] - _SIZES:
         lookups = 0
         for band in range(bands):
             reach = _reach(radius, bands, band)
-            lookups += sizes[band, reach] if reach >= 0 else 0
+            lookups += numbers[band, _SIZES + reach] if reach >= 0 else 0
         affordable = (min(by_tree, most) - lookups * by_lookup) // by_hash
-        if affordable >= 0:
+        # Keys have at least their share of the hashes, so this many are to be expected at the least.
+        if lookups * hashes.size // (starts.size // bands) <= affordable:
             begins, ends = np.empty(lookups, np.uint32), np.empty(lookups, np.uint32)
             stops = np.empty(bands, np.int64)
             if _look_up(tables, query, radius, affordable, begins, ends, stops) <= affordable:
                 return _compare(tables, query, radius, begins, ends, stops, positions, distances, found)
-    if by_tree < hashes.size:
-        tree_hashes, tree_places, nodes = tree
-        after = _descend(tree_hashes, nodes, smallest, query, radius, positions, distances, found)
-        if after < positions.size:  # else there are gaps in it, and the search is done again with more room
-            for place in range(found, after):
-                positions[place] = tree_places[positions[place]]
-        return after
+    if by_tree < most:
+        return _descend(hashes, nodes, smallest, query, radius, positions, distances, found)
     return _collect(hashes, 0, hashes.size, query, radius, positions, distances, found)
 
 
@@ -214,39 +222,35 @@ _tables = types.Tuple(  # type: ignore[no-untyped-call]
         types.uint64[:, ::1],
         types.uint32[:, ::1],
         types.uint32[::1],
-        types.int64[::1],
-        _hashes,
-        types.uint32[:, :, ::1],
-        types.uint32[:, ::1],
         types.int64[:, ::1],
+        types.uint32[:, ::1],
     )
 )
-_tree = types.Tuple((_hashes, types.uint32[::1], _nodes))  # type: ignore[no-untyped-call]
 _costs = types.int64[::1]
 
 
-@compiled(types.int64(_tables, _tree, _costs, types.uint64, _radius, *_answer))
+@compiled(types.int64(_tables, _nodes, _costs, types.uint64, _radius, *_answer))
 def search_bands(
     tables: Tables,
-    tree: tuple[Hashes, Keys, Nodes],
+    nodes: Nodes,
     costs: Positions,
     query: np.uint64,
     radius: int,
     positions: Positions,
     distances: Distances,
 ) -> int:
-    """As `kernels.scan`, through the tables, the tree (hashes, places among `tables`, nodes) or by scan.
+    """As `kernels.scan`, through the tables, through the tree of which `nodes` are, or by scan.
 
     `costs` int64[5]: in scanned hashes, what a lookup costs, comparing a hash of a table, and a search of this
-    radius in the tree, and the most that the tables may cost; then `smallest` of `kernels.search_tree`.
+    radius in the tree, and a scan; then `smallest` of `kernels.search_tree`.
     """
-    return _search(tables, tree, costs, query, radius, positions, distances, 0)
+    return _search(tables, nodes, costs, query, radius, positions, distances, 0)
 
 
-@compiled(_progress(_tables, _tree, _costs, _hashes, types.int64, _radius, *_answers))
+@compiled(_progress(_tables, _nodes, _costs, _hashes, types.int64, _radius, *_answers))
 def search_bands_many(
     tables: Tables,
-    tree: tuple[Hashes, Keys, Nodes],
+    nodes: Nodes,
     costs: Positions,
     queries: Hashes,
     next_query: int,
@@ -258,7 +262,7 @@ def search_bands_many(
     """As `kernels.scan_many`, each query as `search_bands`."""
     found = 0
     for number in range(next_query, queries.size):
-        after = _search(tables, tree, costs, queries[number], radius, positions, distances, found)
+        after = _search(tables, nodes, costs, queries[number], radius, positions, distances, found)
         if after >= positions.size:
             return number, found, after - found
         for place in range(found, after):
@@ -268,7 +272,7 @@ def search_bands_many(
 
 
 @compiled(
-    types.void(_hashes, types.uint32[:, :, ::1], types.int64, types.uint32[::1], _hashes, types.uint32[::1])
+    types.void(_hashes, types.uint32[:, ::1], types.int64, types.uint32[::1], _hashes, types.uint32[::1])
 )
 def fill_table(hashes: Hashes, keys: Keys, band: int, starts: Keys, in_order: Hashes, places: Keys) -> None:
     """Counting sort by the keys of a band: `in_order` the hashes, `places` where they were, `starts` by key.

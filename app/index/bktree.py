@@ -1,4 +1,4 @@
-"""The BK-tree over flat arrays: the default engine.
+"""The BK-tree over flat arrays.
 
 A BK-tree (Burkhard and Keller, 1973) sorts hashes by their distance to a vantage hash. By the triangle
 inequality, whatever lies within r of a query at distance d from the vantage is in the buckets d - r to d + r.

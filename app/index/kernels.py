@@ -9,7 +9,7 @@ Positions are places in the engine's own order of its hashes. A kernel that writ
 and `distances` to one less than their length; it goes on counting what no longer fits, so the caller learns
 the room that it needs.
 
-All kernels stay in this one file: numba's cache notices a change of the file that a kernel is in, no other.
+`compiling` has the cache notice a change of any file whose name ends in `kernels.py`: kernels stay in those.
 """
 
 from typing import Any
@@ -301,7 +301,8 @@ def locate(ids: Ids, by_id: NDArray[np.uint32], wanted: Ids) -> Positions:
 
 
 def compile_kernels() -> None:
-    """Fill the cache, as an install step does: importing this module is all it takes."""
+    """Fill the cache, as an install step does: importing the modules is all it takes."""
+    import app.index.band_kernels  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.index import kernels
-from app.index.bktree import BKTree
+from app.index.adaptive import Adaptive
 from app.index.protocol import Engine, ManyNeighbours, Neighbours, checked_hashes, checked_ids
 from app.index.tail import Tail
 
@@ -96,7 +96,7 @@ class LiveIndex:
 
     @classmethod
     def build(
-        cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64], *, engine: type[Engine] = BKTree
+        cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64], *, engine: type[Engine] = Adaptive
     ) -> Self:
         """Index `hashes` uint64[n] under `ids` int64[n]; ValueError for other arrays or a repeated id.
 

@@ -26,18 +26,18 @@ _MOST_REACH = 6  # bits looked up around a key: 110,000 lookups in a band of 22 
 _SAMPLE = 4096  # hashes by which bits are put into bands
 
 # In hashes that a scan compares meanwhile, measured at 283,200 real hashes and a million random ones.
-LOOKUP_COST = 30
-HASH_COST = 9
+LOOKUP_COST = 130
+HASH_COST = 12
 NEVER = np.iinfo(np.int64).max // 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MultiIndex(ArrayEngine):
-    """`hashes` and `ids` in the order of the first band's table; `tables` as `band_kernels.Tables`."""
+    """`hashes` and `ids` in the order of the first band's table; `tables` are `band_kernels.Tables`."""
 
     tables: band_kernels.Tables
 
-    least_size: ClassVar[int] = 1024
+    least_size: ClassVar[int] = 8192
     """Fewer hashes than that get no tables: they are scanned."""
 
     @classmethod
@@ -47,8 +47,13 @@ class MultiIndex(ArrayEngine):
         ids = checked_ids(ids, len(hashes))
         if len(hashes) >= 1 << 32:
             raise ValueError(f"a multi-index holds fewer than 2**32 hashes, these are {len(hashes)}")
-        tables, order = _tables(hashes, cls.least_size)
-        return cls(tables[0], ids[order], tables)
+        tables = hashes, in_order, places, *rest = tables_of(hashes.copy(), cls.least_size)
+        if not len(in_order):
+            return cls(hashes, ids.copy(), tables)
+        first, order = in_order[0].copy(), places[0]
+        position_of = np.empty_like(order)
+        position_of[order] = np.arange(len(order), dtype=np.uint32)
+        return cls(first, ids[order], (first, in_order[1:].copy(), position_of[places[1:]], *rest))
 
     @property
     def nbytes(self) -> int:
@@ -77,37 +82,30 @@ class MultiIndex(ArrayEngine):
         )
 
 
-_NO_TREE = (np.empty(0, np.uint64), np.empty(0, np.uint32), np.empty((0, 69), np.uint32))
+_NO_TREE = np.empty((0, 69), np.uint32)
 _WHATEVER_IT_COSTS = np.array([LOOKUP_COST, HASH_COST, NEVER, NEVER, 0])
 
 
-def _tables(hashes: NDArray[np.uint64], least_size: int) -> tuple[band_kernels.Tables, NDArray[np.uint32]]:
-    """The tables of some hashes, and where each hash of the first was."""
+def tables_of(hashes: NDArray[np.uint64], least_size: int) -> band_kernels.Tables:
+    """The tables of hashes uint64[n] at their positions; none where there are fewer than `least_size`."""
     count = len(hashes)
     bits = _bands(hashes) if count >= least_size else []
-    bands = len(bits)
-    first = hashes.copy()
-    order = np.arange(count, dtype=np.uint32)
-    others = np.empty((max(bands - 1, 0), count), np.uint64)
-    places = np.empty((max(bands - 1, 0), count), np.uint32)
-    firsts = np.cumsum([0, *((1 << len(band)) + 1 for band in bits)])
+    bands, widths = len(bits), [len(band) for band in bits]
+    in_order, places = np.empty((bands, count), np.uint64), np.empty((bands, count), np.uint32)
+    firsts = np.cumsum([0, *((1 << width) + 1 for width in widths)])
     starts = np.empty(firsts[-1], np.uint32)
-    keys = np.zeros((bands, 8, 256), np.uint32)
-    widest = max(map(len, bits), default=0)
-    sizes = np.zeros((bands, _MOST_REACH + 1), np.int64)
-    ball = np.zeros((bands, sum(comb(widest, reach) for reach in range(_MOST_REACH + 1))), np.uint32)
-    for band, places_of_bits in enumerate(bits):
-        keys[band] = _key_parts(places_of_bits)
-        width = len(places_of_bits)
-        sizes[band] = np.cumsum([comb(width, reach) for reach in range(_MOST_REACH + 1)])
-        ball[band, : sizes[band, -1]] = _ball(width)
+    numbers = np.empty((bands, 2 + _MOST_REACH + 1), np.int64)
+    keys = np.zeros((bands, 8 * 256 + len(_ball(max(widths, default=0)))), np.uint32)
+    for band, own_bits in enumerate(bits):
+        ball = _ball(widths[band])
+        numbers[band, 0] = firsts[band]
+        numbers[band, 1] = np.uint64(sum(1 << bit for bit in own_bits)).view(np.int64)
+        numbers[band, 2:] = np.cumsum([comb(widths[band], reach) for reach in range(_MOST_REACH + 1)])
+        keys[band, : 8 * 256] = _key_parts(own_bits).ravel()
+        keys[band, 8 * 256 : 8 * 256 + len(ball)] = ball
         own_starts = starts[firsts[band] : firsts[band + 1]]
-        if band == 0:
-            band_kernels.fill_table(hashes, keys, band, own_starts, first, order)
-        else:
-            band_kernels.fill_table(first, keys, band, own_starts, others[band - 1], places[band - 1])
-    masks = np.array([sum(1 << bit for bit in band) for band in bits], np.uint64)
-    return (first, others, places, starts, firsts[:-1], masks, keys, ball, sizes), order
+        band_kernels.fill_table(hashes, keys, band, own_starts, in_order[band], places[band])
+    return hashes, in_order, places, starts, numbers, keys
 
 
 def _bands(hashes: NDArray[np.uint64]) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """Every engine against the plain NumPy scan."""
 
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from app.index import engine as engines
 from app.index.adaptive import Adaptive
 from app.index.bktree import BKTree
+from app.index.engines import ENGINES as ENGINES_BY_NAME
 from app.index.live import LiveIndex
 from app.index.multi_index import NEVER, MultiIndex
 from app.index.scan import Scan
+from app.settings import Settings
 
 EDGES = [0, 1, 2**63, 2**63 - 1, 2**64 - 1, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA]
 RADII = range(65)
@@ -40,9 +42,8 @@ class EagerAdaptive(Adaptive):
     @classmethod
     def build(cls, hashes, ids):
         made = super().build(hashes, ids)
-        made.costs[0::3, 2:4] = NEVER, NEVER
-        made.costs[1::3, 2:4] = -1, NEVER
-        made.costs[2::3, 2:4] = NEVER, -1
+        for radius, cost in enumerate(made.costs):
+            cost[2:4] = [(NEVER, NEVER), (-1, NEVER), (NEVER, -1)][radius % 3]
         return made
 
 
@@ -292,4 +293,31 @@ def test_a_tree_takes_at_most_24_bytes_a_hash():
     hashes = random_hashes(150_000)
     tree = BKTree.build(hashes, np.arange(len(hashes)))
     assert 16 * len(hashes) < tree.nbytes <= 20 * len(hashes)
-    assert LiveIndex.build(hashes, np.arange(len(hashes))).nbytes <= 24 * len(hashes)
+    live = LiveIndex.build(hashes, np.arange(len(hashes)), engine=BKTree)
+    assert live.nbytes <= 24 * len(hashes)
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_multi_index_takes_at_most_56_bytes_a_hash_and_40_million_in_all(size):
+    hashes = random_hashes(size)
+    live = LiveIndex.build(hashes, np.arange(size), engine=MultiIndex)
+    assert live.nbytes <= 56 * size + 40_000_000
+
+
+def test_the_setting_names_every_engine():
+    assert set(ENGINES_BY_NAME) == set(get_args(Settings.model_fields["index_engine"].annotation))
+
+
+def clustered_in_one_band(count):
+    """Hashes that differ in a few bits only: each key of most bands stands for all of them."""
+    return random_hashes(count) & np.uint64(0xFFFF)
+
+
+@pytest.mark.parametrize("make", [clustered_in_one_band, random_hashes])
+def test_the_adaptive_engine_is_exact_where_keys_tell_much_and_where_they_tell_nothing(make):
+    hashes = make(100_000)
+    index = Adaptive.build(hashes, np.arange(len(hashes)))
+    for radius in (0, 3, 9, 20, 40):
+        query = int(hashes[7]) ^ 0x21
+        found = index.within(query, radius)
+        assert len(found) == np.count_nonzero(np.bitwise_count(hashes ^ np.uint64(query)) <= radius)
