@@ -178,7 +178,12 @@ def test_killed_worker_is_replaced_and_every_worker_answers_the_same(start: Star
         answer = service.upload_patiently(f"KD-{number}", encoded(drawn(0)))
         assert answer["images"][0]["matches_total"] == number
         time.sleep(0.2)
-    alive = [pid for pid in children(service.process.pid) if "spawn_main" in command_of(pid)]
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        alive = [pid for pid in children(service.process.pid) if "spawn_main" in command_of(pid)]
+        if len(alive) == 2:
+            break
+        time.sleep(0.1)
     assert len(alive) == 2
     assert service.stop() == 0
 
