@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.index import band_kernels
+from app.index import band_kernels, kernels
 from app.index.bktree import COST_OF_NODE, BKTree
 from app.index.engine import ArrayEngine
 from app.index.multi_index import HASH_COST, LOOKUP_COST, NEVER, MultiIndex, tables_of
@@ -60,6 +60,8 @@ class Adaptive(ArrayEngine):
     def _search(
         self, query: np.uint64, radius: int, positions: NDArray[np.int64], distances: NDArray[np.uint8]
     ) -> int:
+        if not len(self.tables[1]):  # few hashes: passing more to the kernel costs more than the search
+            return kernels.scan(self.hashes, query, radius, positions, distances)
         way = (self.tables, self.nodes, self.costs[radius])
         return band_kernels.search_bands(*way, query, radius, positions, distances)
 

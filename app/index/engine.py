@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import accumulate
 from math import comb
 from typing import Any
 
@@ -21,7 +22,7 @@ _LEAST_ROOM = 254  # neighbours: two small allocations, and enough for nearly ev
 _MOST_ROOM_AT_FIRST = 1 << 20  # neighbours of a batch: 17 MB
 
 # Share of random hashes within r bits of a given one: the binomial distribution's sum up to r.
-_SHARE_WITHIN = np.cumsum([comb(64, bits) / 2.0**64 for bits in range(MAX_DISTANCE + 1)])
+_SHARE_WITHIN = tuple(accumulate(comb(64, bits) / 2.0**64 for bits in range(MAX_DISTANCE + 1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,4 +120,6 @@ class ArrayEngine(Arrays):
 
     def _likely_room(self, radius: int) -> int:
         """Room for twice the neighbours that random hashes have; a wrong guess costs a second search."""
-        return min(_LEAST_ROOM + int(2 * _SHARE_WITHIN[radius] * len(self)), max(len(self), _LEAST_ROOM))
+        count = len(self.hashes)
+        room = _LEAST_ROOM + int(2 * _SHARE_WITHIN[radius] * count)
+        return room if room < count else max(count, _LEAST_ROOM)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_DISTANCE = 64  # bits in which two 64-bit hashes can differ
+_LARGEST_HASH = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +108,8 @@ class Engine(Searchable, Protocol):
 
 def checked_distance(max_distance: int) -> int:
     """`max_distance` as an int in 0..64; anything else is a ValueError."""
+    if type(max_distance) is int and 0 <= max_distance <= MAX_DISTANCE:
+        return max_distance
     if not 0 <= max_distance <= MAX_DISTANCE or max_distance != int(max_distance):
         raise ValueError(
             f"max_distance is {max_distance}, it must be a whole number from 0 to {MAX_DISTANCE}"
@@ -118,6 +121,8 @@ def checked_hash(value: int | np.uint64) -> np.uint64:
     """One hash as uint64; a ValueError unless it is a whole number from 0 to 2**64 - 1."""
     if type(value) is np.uint64:
         return value
+    if type(value) is int and 0 <= value <= _LARGEST_HASH:
+        return np.uint64(value)
     number = int(value)
     if number != value or not 0 <= number < 1 << 64:
         raise ValueError(f"the hash is {value}, it must be a whole number from 0 to 2**64 - 1")
