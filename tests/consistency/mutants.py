@@ -101,7 +101,9 @@ class BelowXmin(Collection):
             xmin = connection.execute(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
             last = xmin.scalar_one()
             connection.rollback()
-            return BelowXminIndex(dataclasses.replace(stamps.load(connection), last=last), identity)
+            return BelowXminIndex(
+                dataclasses.replace(stamps.load(connection), last=last), identity, self._hamming
+            )
 
 
 @dataclass(frozen=True, slots=True)
