@@ -1,19 +1,18 @@
 """Reading the segment table by its images' change stamps: what the index of segments loads and catches up with."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, text
 
 from app.catalog import stamps
-from app.catalog.copying import copy_rows
+from app.catalog.copying import Fields, copy_columns
 from app.matching.regions import LEAST_PIXELS
 
-_FIELDS: dict[str, tuple[str, Any]] = {
+_FIELDS: Fields = {
     "created_seq": ("created_seq", ">i8"),
     "ordinal": ("ordinal", ">i2"),
-    "hash": ("hash", ">i8"),
+    "hash": ("hash", ">u8"),
 }
 # Smallint times smallint would overflow.
 _LARGE = f"width::integer * height >= {LEAST_PIXELS}"
@@ -39,7 +38,7 @@ _CHANGES = text(
 class Loaded:
     """The segments of one snapshot that are large enough to be searched.
 
-    `seqs` int64[n] (`created_seq` of the image), `ordinals` int64[n] and `hashes` uint64[n] belong together;
+    `seqs` int64[n] (`created_seq` of the image), `ordinals` int16[n] and `hashes` uint64[n] belong together;
     `to_fill` int64[k] are the `created_seq` of images whose segments were not computed yet. `last` is the newest
     change stamp that the snapshot saw.
     """
@@ -56,7 +55,7 @@ class Loaded:
 class Changes:
     """What happened after a stamp, as `stamps.Changes`; `changed` int64[m] are all images that changed.
 
-    The other arrays are as in `Loaded`, of these images.
+    The other arrays are as in `Loaded`, of these images; `ordinals` int64[n].
     """
 
     generation: int
@@ -75,14 +74,14 @@ def load(connection: Connection) -> Loaded:
     with stamps.snapshot(connection):
         generation, last = stamps.newest(connection)
         # An image that is deleted or has low information has no segments.
-        rows = copy_rows(connection, _FIELDS, f"segment WHERE {_LARGE}")
+        columns = copy_columns(connection, _FIELDS, "segment", _LARGE)
         to_fill = connection.execute(_TO_FILL).scalars().all()
     return Loaded(
         generation=generation,
         last=last,
-        seqs=rows["created_seq"].astype(np.int64),
-        ordinals=rows["ordinal"].astype(np.int64),
-        hashes=rows["hash"].astype(np.int64).view(np.uint64),
+        seqs=columns["created_seq"],
+        ordinals=columns["ordinal"],
+        hashes=columns["hash"],
         to_fill=np.array(to_fill, np.int64),
     )
 

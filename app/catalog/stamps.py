@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, text
 
-from app.catalog.copying import copy_rows
+from app.catalog.copying import Fields, copy_columns
 from app.catalog.rows import AnyRow
 
 # What rows from before `whash_db4` was defined have, and what they lack until a job has filled it in.
@@ -18,16 +18,17 @@ HASHES = (*FIRST_HASHES, LATER_HASH)
 
 _VERIFIER = np.dtype((">u8", 4))
 _COLOUR_CODE = np.dtype((">u8", 2))
-_FIELDS: dict[str, tuple[str, Any]] = {
+FIELDS: Fields = {
     "created_seq": ("created_seq", ">i8"),
-    **{name: (name, ">i8") for name in FIRST_HASHES},
+    **{name: (name, ">u8") for name in FIRST_HASHES},
     "verifier": ("verifier", _VERIFIER),
     # Rows are read in a form that has no place for NULL.
     "page": ("coalesce(page, false)", "?"),
     "filled": (f"{LATER_HASH} IS NOT NULL", "?"),
-    LATER_HASH: (f"coalesce({LATER_HASH}, 0)", ">i8"),
+    LATER_HASH: (f"coalesce({LATER_HASH}, 0)", ">u8"),
     "colour_code": ("coalesce(colour_code, decode(repeat('00', 16), 'hex'))", _COLOUR_CODE),
 }
+SEARCHABLE = "deleted_at IS NULL AND status = 'fingerprinted'"
 
 NEWEST = 2**63 - 1
 
@@ -93,16 +94,16 @@ def load(connection: Connection) -> Loaded:
     """Read all searchable images by binary COPY, in one snapshot. The connection must be in no transaction."""
     with snapshot(connection):
         generation, last = newest(connection)
-        rows = copy_rows(connection, _FIELDS, "image WHERE deleted_at IS NULL AND status = 'fingerprinted'")
+        columns = copy_columns(connection, FIELDS, "image", SEARCHABLE)
     return Loaded(
         generation=generation,
         last=last,
-        seqs=rows["created_seq"].astype(np.int64),
-        hashes={name: rows[name].astype(np.int64).view(np.uint64) for name in HASHES},
-        verifiers=rows["verifier"].astype(np.uint64),
-        pages=rows["page"].copy(),
-        filled=rows["filled"].copy(),
-        colour_codes=rows["colour_code"].astype(np.uint64),
+        seqs=columns["created_seq"],
+        hashes={name: columns[name] for name in HASHES},
+        verifiers=columns["verifier"],
+        pages=columns["page"],
+        filled=columns["filled"],
+        colour_codes=columns["colour_code"],
     )
 
 
