@@ -10,7 +10,7 @@ similar    `GET /similar` of stored images drawn by lot, radius 10, as stored an
 
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -43,11 +43,13 @@ MOST_SIMILAR_MS = 5
 
 
 @contextmanager
-def stored_collection(folder: Path, size: int) -> Iterator[Engine]:
-    """An engine on a running database that holds `size` drawn images."""
+def stored_collection(
+    folder: Path, size: int, filling: Callable[[Engine, int], None] = fill
+) -> Iterator[Engine]:
+    """An engine on a running database that holds `size` images, which `filling` adds."""
     with EmbeddedServer.start(folder / "database") as server, _engine(server.url) as engine:
         schema.migrate(engine)
-        fill(engine, size)
+        filling(engine, size)
     # Started anew, so that nothing of the filling is still being written.
     with EmbeddedServer.start(folder / "database") as server, _engine(server.url) as engine:
         yield engine

@@ -62,6 +62,45 @@ _STORE_SEGMENTS = (
     " FROM new_segment n JOIN image USING (image_id)"
 )
 
+# Of these, `multiply` makes others.
+DRAWN = 3000
+ROWS_PER_STATEMENT = 100_000
+_DRAWN = (
+    "CREATE TEMP TABLE drawn AS SELECT row_number() OVER (ORDER BY id) - 1 AS number, * FROM ("
+    "SELECT * FROM image WHERE deleted_at IS NULL AND status = 'fingerprinted' AND claim_id LIKE 'drawn-%'"
+    " ORDER BY id LIMIT :drawn) i"
+)
+_RANDOM = "random(-9223372036854775808, 9223372036854775807)"
+# In the order of `COLUMNS`. What is indexed is drawn in ascending order: random places in four indexes larger than
+# the server's buffers would take hours.
+_MULTIPLIED = (
+    "uuidv7()",
+    f"'multiplied-' || n / {IMAGES_PER_CLAIM}",
+    "n || '.jpg'",
+    "int8send(n) || substring(sha256, 9)",
+    "int8send(n) || substring(pixel_sha256, 9)",
+    "format",
+    "width",
+    "height",
+    "byte_count",
+    "status",
+    # A quarter of the bits is changed: no cluster around each drawn hash, and the habits of its bits are kept.
+    *(f"{name} # ({_RANDOM} & {_RANDOM})" for name in WHOLE_IMAGE_HASHES),
+    "colorhash",
+    "colour_code",
+    "page",
+    "sha256(int8send(n))",
+    "turned",
+    "fingerprint_version",
+    "labels",
+    "screened_at",
+)
+_MULTIPLY = (
+    f"INSERT INTO image ({', '.join(COLUMNS)}) SELECT {', '.join(_MULTIPLIED)}"
+    " FROM generate_series(CAST(:first AS bigint), :last) n JOIN drawn"
+    " ON number = n % (SELECT count(*) FROM drawn)"
+)
+
 
 def fill(engine: Engine, size: int) -> None:
     """Add drawn images until the table holds `size` live ones."""
@@ -81,8 +120,39 @@ def fill(engine: Engine, size: int) -> None:
                 cursor.execute(_NEW_SEGMENTS)
                 cursor.copy_expert("COPY new_segment FROM STDIN", StringIO(segments))
                 cursor.execute(_STORE_SEGMENTS)
+    _vacuum(engine)
+
+
+def multiply(engine: Engine, size: int) -> None:
+    """Add images until the table holds `size` live ones: `DRAWN` drawn ones, and others made of them.
+
+    Those have the width of real rows and hashes of their own, but no segments. 10 million take some ten minutes.
+    """
+    fill(engine, min(size, DRAWN))
+    with engine.connect() as connection:
+        held = images.count_live(connection)
+        first = images.newest_seq(connection)
+    if held >= size:
+        return
+    starts = range(first, first + size - held, ROWS_PER_STATEMENT)
+    with engine.connect() as connection:
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("SET synchronous_commit = off"))
+        connection.execute(text(_DRAWN), {"drawn": DRAWN})
+        connection.execute(text("ANALYZE drawn"))
+        connection.commit()
+        with click.progressbar(starts, label="multiplied images", file=sys.stderr) as bar:
+            for start in bar:
+                last = min(start + ROWS_PER_STATEMENT, starts.stop) - 1
+                connection.execute(text(_MULTIPLY), {"first": start, "last": last})
+                connection.commit()
+    engine.dispose()  # with it the settings
+    _vacuum(engine)
+
+
+def _vacuum(engine: Engine) -> None:
+    """Leave the tables as autovacuum does those that have been there for a while."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        # As autovacuum leaves a table that has been there for a while.
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM (ANALYZE) image, segment"))
 
