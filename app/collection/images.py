@@ -1,7 +1,10 @@
 """The whole-image hashes of all images: one Hamming index each, colours by scan, verifiers by id."""
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
 from sqlalchemy import Connection
 
 from app.catalog import stamps
@@ -24,19 +27,24 @@ class TableIndex(Replica[stamps.Changes]):
 
     def __init__(self, loaded: stamps.Loaded, identity: tuple[int, int], hamming: type[Engine]):
         super().__init__(generation=loaded.generation, last=loaded.last, identity=identity)
-        filled = loaded.filled
-        self.indexes: Mapping[str, LiveIndex] = {
-            **{
-                name: LiveIndex.build(loaded.hashes[name], loaded.seqs, engine=hamming)
-                for name in stamps.FIRST_HASHES
-            },
-            stamps.LATER_HASH: LiveIndex.build(
-                loaded.hashes[stamps.LATER_HASH][filled], loaded.seqs[filled], engine=hamming
-            ),
-            COLOURS: LiveIndex.build(loaded.colour_codes[filled], loaded.seqs[filled], engine=WideScan),
-        }
-        self.verifiers = Verifiers(loaded.seqs, loaded.verifiers, loaded.pages)
-        self._to_fill = set(loaded.seqs[~filled].tolist())
+        filled = slice(None) if loaded.filled.all() else loaded.filled
+        seqs, later_seqs = loaded.seqs, loaded.seqs[filled]
+        # What takes long in all of these lets go of the GIL.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "index-build") as builders:
+
+            def build(
+                hashes: np.ndarray, ids: np.ndarray, engine: type[Engine] = hamming
+            ) -> Future[LiveIndex]:
+                return builders.submit(LiveIndex.build, hashes, ids, engine=engine)
+
+            building = {
+                **{name: build(loaded.hashes[name], seqs) for name in stamps.FIRST_HASHES},
+                stamps.LATER_HASH: build(loaded.hashes[stamps.LATER_HASH][filled], later_seqs),
+                COLOURS: build(loaded.colour_codes[filled], later_seqs, WideScan),
+            }
+            self.verifiers = builders.submit(Verifiers, seqs, loaded.verifiers, loaded.pages).result()
+            self.indexes: Mapping[str, LiveIndex] = {name: built.result() for name, built in building.items()}
+        self._to_fill = set(loaded.seqs[~loaded.filled].tolist())
 
     def __len__(self) -> int:
         return len(self.indexes[stamps.FIRST_HASHES[0]])
