@@ -6,8 +6,9 @@ bktree         the BK-tree over flat arrays
 multi_index    multi-index hashing: tables of bands of bits
 adaptive       all three over the same hashes, each query by the cheapest: the default; engines: all by name
 wide           the scan over codes of up to 128 bits, in two words
+pairs          self-joins: every pair within a distance, in steps
 timing, peers  how long searches take, ours and other people's
 live           an engine kept current: adds and removes findable at once, merged in the background
-kernels        the compiled loops; band_kernels: those of multi-index hashing
+kernels        the compiled loops; band_kernels and join_kernels: those of multi-index hashing and of self-joins
 compiling      how they get compiled without ever delaying a request
 """

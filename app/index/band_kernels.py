@@ -3,93 +3,98 @@
 A query looks up, in the table of each band, every key within the band's radius of its own. That is done in two
 steps: first the ranges of all those keys are read and their hashes counted, so that the cost is known before any of
 it is paid, and memory is asked for ahead of its use; then the ranges are compared.
+
+Hashes are held with their bits rearranged so that each band is a run of bits, the first the lowest: distances stay
+as they are, and a key is a shift and a mask.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
+from numba import carray, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from app.index.compiling import compiled
+from app.index.compiling import compiled, keeping_gil
 from app.index.kernels import (
+    _ALL,
+    _COLUMNS,
     _FIRST,
     Distances,
     Hashes,
+    Ids,
     Nodes,
-    Positions,
+    Ticks,
     _answer,
     _answers,
-    _collect,
     _descend,
     _hashes,
     _inner,
     _lowest_bit,
+    _name,
+    _near_8,
     _nodes,
     _popcount,
+    _prefetch,
     _progress,
     _radius,
+    _scan,
 )
 
 Keys = NDArray[np.uint32]
-Tables = tuple[Hashes, Hashes, Keys, Keys, Positions, Keys]
-"""The tables of n hashes, in some bands of their bits:
 
-- the hashes by position, uint64[n];
-- the hashes in the order of each table, uint64[tables, n], and their positions, uint32[tables, n]: a table for each
-  band, but that the first may be left out where positions are in its order;
-- where the hashes of each key start, uint32;
-- for each band int64[bands, 9]: where its keys begin in that, its bits as one word, and of how many keys at most
-  0, 1, ... 6 bits are set;
-- uint32[bands, 2048 + k]: what each value of each byte of a hash adds to its key, then the differences of keys by
-  how many bits are set.
-"""
-
+BITS = 64
 _ONE = np.uint64(1)
-_FIRST_KEY, _MASK, _SIZES = 0, 1, 2  # columns of a band's numbers
-_BALL = 2048  # where the differences of keys begin
-_SHORT = 8  # hashes in a range: up to there, counting first costs more than it saves
+_WINDOW = 8  # hashes compared together: a key has few
 
 
-def _prefetch_code(_context: Any, values: Any, place: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        number = ir.IntType(32)
-        pointer = ir.IntType(8).as_pointer()
-        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [pointer, number, number, number]),
-            "llvm.prefetch.p0",
-        )
-        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), pointer)
-        builder.call(
-            function, [address, *(ir.Constant(number, value) for value in (0, 3, 1))]
-        )  # read, keep, data
-        return context.get_dummy_value()
+class Tables(NamedTuple):
+    """The tables of n hashes, one for each band.
 
-    return types.void(values, place), generate
+    `in_order` uint64[tables, n] the hashes in the order of each table, and `places` uint32[tables, n] their
+    positions. There may be a table less than `bands`: then positions are in the first one's order. `starts` uint32:
+    where in that order the hashes of each key start, band after band, with the end of the last for each.
+    """
+
+    in_order: Hashes
+    places: Keys
+    starts: Keys
+    bands: int
 
 
-_prefetch: Any = intrinsic(_prefetch_code)  # ask for the cache line of values[place], and do not wait
+Arrays = tuple[Hashes, Ids, Hashes, Keys, Keys, Hashes, Nodes, Ids]
+"""All that a search needs: see `place_of`."""
+
+Place = NDArray[np.uint64]
+"""Where those arrays are, as one: an argument costs a call 90 ns for each array."""
+
+
+def place_of(hashes: Hashes, ids: Ids, tables: Tables, parts: Hashes, nodes: Nodes, costs: Ids) -> Place:
+    """The addresses and sizes of what a search needs; good for as long as the caller keeps the arrays.
+
+    `hashes` uint64[n] rearranged by `parts`, and `ids` int64[n], in the order of the tree with these `nodes`.
+    `costs` int64[65, 5], by radius: in scanned hashes, what a lookup costs, comparing a hash of a table, a search
+    in the tree, and a scan; then `smallest` of `kernels.search_tree`. ValueError for an array of another kind.
+    """
+    in_order, places, starts, bands = tables
+    arrays: tuple[NDArray[Any], ...] = (hashes, ids, in_order, places, starts, parts, nodes, costs)
+    for array, kind in zip(arrays, ("u8", "i8", "u8", "u4", "u4", "u8", "u4", "i8"), strict=True):
+        if array.dtype != kind or not array.flags.c_contiguous:
+            raise ValueError(f"arrays must be contiguous, this is {array.dtype}{list(array.shape)}")
+    addresses = [array.ctypes.data for array in arrays]
+    return np.array([*addresses, len(hashes), len(in_order), bands, len(starts), len(nodes)], np.uint64)
 
 
 @njit(nogil=True)
-def _key(keys: Keys, band: int, value: np.uint64) -> np.uint64:
-    """The bits of a hash in a band, as one number."""
-    key = np.uint32(0)
-    for byte in range(8):
-        key |= keys[band, np.uint64(256 * byte) + (value >> np.uint64(8 * byte) & np.uint64(255))]
-    return np.uint64(key)
+def _width(bands: int, band: int) -> int:
+    """Bits in a band: as near to equal as can be, the wider first."""
+    return BITS // bands + (band < BITS % bands)
 
 
 @njit(nogil=True)
-def _row(hashes: Hashes, in_order: Hashes, bands: int, band: int) -> Hashes:
-    """The hashes in the order of a band's table."""
-    table = band + in_order.shape[0] - bands
-    return in_order[table] if table >= 0 else hashes
+def _shift(bands: int, band: int) -> int:
+    """Where in a hash a band begins."""
+    return band * (BITS // bands) + min(band, BITS % bands)
 
 
 @njit(nogil=True)
@@ -103,189 +108,300 @@ def _reach(radius: int, bands: int, band: int) -> int:
 
 
 @njit(nogil=True)
+def _keys_within(width: int, reach: int) -> int:
+    """Number of keys of `width` bits within `reach` bits of one."""
+    total = 0
+    of_this_many = 1
+    for bits in range(reach + 1):
+        total += of_this_many
+        of_this_many = of_this_many * (width - bits) // (bits + 1)
+    return total
+
+
+@njit(nogil=True)
+def _next_of_as_many_bits(number: np.uint64) -> np.uint64:
+    """The next larger number with as many bits set; of one that is not 0."""
+    carried = number + (number & (~number + _ONE))
+    return carried | (number ^ carried) >> np.uint64(_lowest_bit(number) + 2)
+
+
+@njit(nogil=True)
+def _rearranged(parts: Hashes, value: np.uint64) -> np.uint64:
+    """A hash with its bits where `parts` uint64[8, 256] puts them: what each value of each of its bytes adds."""
+    moved = np.uint64(0)
+    for byte in range(8):
+        moved |= parts[byte, value >> np.uint64(8 * byte) & np.uint64(255)]
+    return moved
+
+
+@njit(nogil=True)
+def _row(hashes: Hashes, in_order: Hashes, bands: int, band: int) -> Hashes:
+    """The hashes in the order of a band's table."""
+    table = band + in_order.shape[0] - bands
+    return in_order[table] if table >= 0 else hashes
+
+
+@njit(nogil=True)
 def _look_up(
-    tables: Tables, query: np.uint64, radius: int, most: int, begins: Keys, ends: Keys, stops: Positions
+    hashes: Hashes,
+    in_order: Hashes,
+    places: Keys,
+    starts: Keys,
+    bands: int,
+    query: np.uint64,
+    radius: int,
+    most: int,
+    begins: Keys,
+    ends: Keys,
+    stops: Keys,
 ) -> int:
     """Write the ranges of all keys that a query has to see, and where those of each band stop among them.
 
     Returns how many hashes are in them, or, early, a number above `most`.
     """
-    hashes, in_order, _, starts, numbers, keys = tables
-    bands = numbers.shape[0]
     count = np.uint64(0)
     total = 0
+    first = np.uint64(0)
     for band in range(bands):
+        width = np.uint64(_width(bands, band))
+        limit = _ONE << width
+        key = query >> np.uint64(_shift(bands, band)) & (limit - _ONE)
+        row = _row(hashes, in_order, bands, band)
+        table = band + in_order.shape[0] - bands
         reach = _reach(radius, bands, band)
-        if reach >= 0:
-            first = np.uint64(numbers[band, _FIRST_KEY])
-            key = _key(keys, band, query)
-            row = _row(hashes, in_order, bands, band)
-            for mask in range(_BALL, _BALL + numbers[band, _SIZES + reach]):
-                place = first + (key ^ np.uint64(keys[band, mask]))
+        for bits in range(reach + 1):
+            turned = (_ONE << np.uint64(bits)) - _ONE
+            while turned < limit:
+                place = first + (key ^ turned)
                 begin = starts[place]
                 end = starts[place + _ONE]
                 _prefetch(row, np.int64(begin))
+                _prefetch(row, np.int64(begin) + _WINDOW)
+                if table >= 0 and reach == 0:  # where keys are few, positions are waited for as well
+                    _prefetch(places[table], np.int64(begin))
                 begins[count] = begin
                 ends[count] = end
                 count += np.uint64(end > begin)
                 total += end - begin
-            if total > most:
-                return total
+                if turned == 0:
+                    break
+                turned = _next_of_as_many_bits(turned)
         stops[band] = count
+        if total > most:
+            return total
+        first += limit + _ONE
     return total
 
 
 @njit(nogil=True)
-def _is_first(numbers: Positions, band: int, radius: int, difference: np.uint64) -> bool:
+def _is_first(bands: int, band: int, radius: int, difference: np.uint64) -> bool:
     """Whether no earlier band finds a hash that differs so: each is reported once."""
     for earlier in range(band):
-        bits = _popcount(difference & np.uint64(numbers[earlier, _MASK]))
-        if bits <= _reach(radius, numbers.shape[0], earlier):
+        own = difference >> np.uint64(_shift(bands, earlier)) & (
+            (_ONE << np.uint64(_width(bands, earlier))) - _ONE
+        )
+        if _popcount(own) <= _reach(radius, bands, earlier):
             return False
     return True
 
 
 @njit(nogil=True)
+def _near(row: Hashes, begin: int, end: int, query: np.uint64, radius: int) -> tuple[int, np.uint64]:
+    """Where a window of 8 hashes from `begin` on is, and which of them, up to `end`, are within the radius."""
+    if row.size < _WINDOW:
+        near = np.uint64(0)
+        for place in range(begin, end):
+            near |= np.uint64(_popcount(row[place] ^ query) <= radius) << np.uint64(place)
+        return 0, near
+    window = min(begin, row.size - _WINDOW)
+    near = _near_8(row, np.uint64(window), query, np.uint64(radius))
+    near &= _ALL << np.uint64(begin - window)
+    near &= (_ONE << np.uint64(min(end - window, _WINDOW))) - _ONE
+    return window, near
+
+
+@njit(nogil=True)
 def _compare(
-    tables: Tables,
+    hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
+    in_order: Hashes,
+    places: Keys,
+    bands: int,
     query: np.uint64,
     radius: int,
     begins: Keys,
     ends: Keys,
-    stops: Positions,
-    positions: Positions,
+    stops: Keys,
+    found_ids: Ids,
     distances: Distances,
     found: int,
 ) -> int:
-    """Append what is within the radius in the ranges of `_look_up` to an answer of `found`; returns the count."""
-    hashes, in_order, places, _, numbers, _ = tables
-    bands = numbers.shape[0]
+    """Append what lives and is within the radius in the ranges of `_look_up` to an answer; returns the count."""
+    before = found
     number = np.uint64(0)
     for band in range(bands):
         row = _row(hashes, in_order, bands, band)
         table = band + in_order.shape[0] - bands
         while number < np.uint64(stops[band]):
-            begin, end = np.uint64(begins[number]), np.uint64(ends[number])
+            begin, end = int(begins[number]), int(ends[number])
             number += _ONE
-            if end - begin > np.uint64(_SHORT):
-                hits = 0
-                for position in range(begin, end):
-                    hits += _popcount(row[position] ^ query) <= radius
-                if hits == 0:
-                    continue
-            for position in range(begin, end):
-                difference = row[position] ^ query
-                distance = _popcount(difference)
-                if distance <= radius and _is_first(numbers, band, radius, difference):
-                    if found + 1 < positions.size:
-                        positions[found] = position if table < 0 else places[table, position]
-                        distances[found] = distance
-                    found += 1
+            while begin < end:
+                window, near = _near(row, begin, end, query, radius)
+                begin += _WINDOW
+                while near != 0:
+                    place = window + _lowest_bit(near)
+                    near &= near - _ONE
+                    difference = row[place] ^ query
+                    position = place if table < 0 else np.int64(places[table, place])
+                    if died.size > 0 and 0 < died[position] <= clock:
+                        continue
+                    if _is_first(bands, band, radius, difference):
+                        if found < found_ids.size:
+                            found_ids[found] = position
+                            distances[found] = _popcount(difference)
+                        found += 1
+    _name(ids, found_ids, before, found)
     return found
 
 
 @njit(nogil=True)
 def _search(
-    tables: Tables,
-    nodes: Nodes,
-    costs: Positions,
+    arrays: Arrays,
+    bands: int,
+    died: Ticks,
+    clock: int,
     query: np.uint64,
     radius: int,
-    positions: Positions,
+    found_ids: Ids,
     distances: Distances,
     found: int,
 ) -> int:
     """Append what one hash finds, by the cheapest way; see `search_bands`."""
-    hashes, _, _, starts, numbers, _ = tables
-    by_lookup, by_hash, by_tree, most, smallest = costs
-    bands = numbers.shape[0]
-    if bands > 0 and radius // bands < numbers.shape[1] - _SIZES:
+    hashes, ids, in_order, places, starts, parts, nodes, costs = arrays
+    by_lookup, by_hash, by_tree, most, smallest = costs[radius]
+    query = _rearranged(parts, query)
+    if bands > 0:
         lookups = 0
         for band in range(bands):
-            reach = _reach(radius, bands, band)
-            lookups += numbers[band, _SIZES + reach] if reach >= 0 else 0
+            lookups += _keys_within(_width(bands, band), _reach(radius, bands, band))
         affordable = (min(by_tree, most) - lookups * by_lookup) // by_hash
         # Keys have at least their share of the hashes, so this many are to be expected at the least.
         if lookups * hashes.size // (starts.size // bands) <= affordable:
-            begins, ends = np.empty(lookups, np.uint32), np.empty(lookups, np.uint32)
-            stops = np.empty(bands, np.int64)
-            if _look_up(tables, query, radius, affordable, begins, ends, stops) <= affordable:
-                return _compare(tables, query, radius, begins, ends, stops, positions, distances, found)
+            scratch = np.empty(2 * lookups + bands, np.uint32)
+            ranges = scratch[:lookups], scratch[lookups : 2 * lookups], scratch[2 * lookups :]
+            counted = _look_up(hashes, in_order, places, starts, bands, query, radius, affordable, *ranges)
+            if counted <= affordable:
+                way = (hashes, ids, died, clock, in_order, places, bands, query, radius)
+                return _compare(*way, *ranges, found_ids, distances, found)
     if by_tree < most:
-        return _descend(hashes, nodes, smallest, query, radius, positions, distances, found)
-    return _collect(hashes, 0, hashes.size, query, radius, positions, distances, found)
+        return _descend(hashes, ids, died, clock, nodes, smallest, query, radius, found_ids, distances, found)
+    return _scan(hashes, ids, died, clock, query, radius, found_ids, distances, found)
 
 
-_tables = types.Tuple(  # type: ignore[no-untyped-call]
-    (
-        _hashes,
-        types.uint64[:, ::1],
-        types.uint32[:, ::1],
-        types.uint32[::1],
-        types.int64[:, ::1],
-        types.uint32[:, ::1],
-    )
-)
-_costs = types.int64[::1]
+def _pointer(kind: Any) -> Any:
+    def code(_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(address), generate  # type: ignore[no-untyped-call]
+
+    return intrinsic(code)
 
 
-@compiled(types.int64(_tables, _nodes, _costs, types.uint64, _radius, *_answer))
+_to_uint64: Any = _pointer(types.uint64)
+_to_int64: Any = _pointer(types.int64)
+_to_uint32: Any = _pointer(types.uint32)
+
+
+@njit(nogil=True)
+def _opened(place: Place) -> Any:
+    """The arrays that `Place` tells of, and the number of bands."""
+    count, tables, bands, keys, nodes = place[8], place[9], place[10], place[11], place[12]
+    return (
+        carray(_to_uint64(place[0]), (count,)),
+        carray(_to_int64(place[1]), (count,)),
+        carray(_to_uint64(place[2]), (tables, count)),
+        carray(_to_uint32(place[3]), (tables, count)),
+        carray(_to_uint32(place[4]), (keys,)),
+        carray(_to_uint64(place[5]), (8, 256)),
+        carray(_to_uint32(place[6]), (nodes, _COLUMNS)),
+        carray(_to_int64(place[7]), (BITS + 1, 5)),
+    ), np.int64(bands)
+
+
+_parts = types.uint64[:, ::1]
+_place = types.uint64[::1]
+_deaths = (types.uint32[::1], types.int64)
+
+
+@compiled(types.int64(_place, *_deaths, types.uint64, _radius, *_answer))
 def search_bands(
-    tables: Tables,
-    nodes: Nodes,
-    costs: Positions,
+    place: Place,
+    died: Ticks,
+    clock: int,
     query: np.uint64,
     radius: int,
-    positions: Positions,
+    found_ids: Ids,
     distances: Distances,
+    found: int,
 ) -> int:
-    """As `kernels.scan`, through the tables, through the tree of which `nodes` are, or by scan.
-
-    `costs` int64[5]: in scanned hashes, what a lookup costs, comparing a hash of a table, and a search of this
-    radius in the tree, and a scan; then `smallest` of `kernels.search_tree`.
-    """
-    return _search(tables, nodes, costs, query, radius, positions, distances, 0)
+    """As `kernels.scan`, through the tables, through the tree, or by scan, over the arrays at a `place_of`."""
+    arrays, bands = _opened(place)
+    return _search(arrays, bands, died, clock, query, radius, found_ids, distances, found)
 
 
-@compiled(_progress(_tables, _nodes, _costs, _hashes, types.int64, _radius, *_answers))
+search_bands_keeping_gil = keeping_gil(search_bands)
+
+
+@compiled(_progress(_place, *_deaths, _hashes, types.int64, _radius, *_answers))
 def search_bands_many(
-    tables: Tables,
-    nodes: Nodes,
-    costs: Positions,
+    place: Place,
+    died: Ticks,
+    clock: int,
     queries: Hashes,
     next_query: int,
     radius: int,
-    numbers: Positions,
-    positions: Positions,
+    numbers: Ids,
+    found_ids: Ids,
     distances: Distances,
 ) -> tuple[int, int, int]:
     """As `kernels.scan_many`, each query as `search_bands`."""
+    arrays, bands = _opened(place)
     found = 0
     for number in range(next_query, queries.size):
-        after = _search(tables, nodes, costs, queries[number], radius, positions, distances, found)
-        if after >= positions.size:
+        query = queries[number]
+        after = _search(arrays, bands, died, clock, query, radius, found_ids, distances, found)
+        if after > found_ids.size:
             return number, found, after - found
-        for place in range(found, after):
-            numbers[place] = number
+        numbers[found:after] = number
         found = after
     return queries.size, found, 0
 
 
-@compiled(
-    types.void(_hashes, types.uint32[:, ::1], types.int64, types.uint32[::1], _hashes, types.uint32[::1])
-)
-def fill_table(hashes: Hashes, keys: Keys, band: int, starts: Keys, in_order: Hashes, places: Keys) -> None:
-    """Counting sort by the keys of a band: `in_order` the hashes, `places` where they were, `starts` by key.
+@compiled(types.void(_hashes, _parts, _hashes))
+def rearrange(hashes: Hashes, parts: Hashes, moved: Hashes) -> None:
+    """Write each of `hashes` uint64[n] to `moved` uint64[n] with its bits where `parts` puts them."""
+    for position in range(hashes.size):
+        moved[position] = _rearranged(parts, hashes[position])
+
+
+@compiled(types.void(_hashes, types.int64, types.int64, types.uint32[::1], _hashes, types.uint32[::1]))
+def fill_table(hashes: Hashes, bands: int, band: int, starts: Keys, in_order: Hashes, places: Keys) -> None:
+    """Counting sort of rearranged hashes by a band's keys: `in_order`, `places` where they were, `starts` by key.
 
     `starts` has a place for each key and one more; those of key k end where those of k + 1 start.
     """
+    shift = np.uint64(_shift(bands, band))
+    mask = (_ONE << np.uint64(_width(bands, band))) - _ONE
     starts[:] = 0
     for position in range(hashes.size):
-        starts[_key(keys, band, hashes[position]) + _ONE] += np.uint32(1)
+        starts[(hashes[position] >> shift & mask) + _ONE] += np.uint32(1)
     for value in range(1, starts.size):
         starts[value] += starts[value - 1]
     for position in range(hashes.size):
-        key = _key(keys, band, hashes[position])
+        key = hashes[position] >> shift & mask
         place = starts[key]
         starts[key] = place + np.uint32(1)
         in_order[place] = hashes[position]

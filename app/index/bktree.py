@@ -8,16 +8,19 @@ with its copies (distance 0) first and the buckets 1 to 64 behind it, so the buc
 are one run. Buckets larger than a leaf are nodes in turn; runs of leaves are scanned by popcount.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.index import kernels
+from app.index.compiling import entry_point
 from app.index.engine import ArrayEngine
-from app.index.protocol import MAX_DISTANCE, checked_hashes, checked_ids
+from app.index.pairs import join_by_scan
+from app.index.protocol import MAX_DISTANCE, Pairs, checked_hashes, checked_ids
 
 
 def _share_seen(radius: int) -> float:
@@ -34,6 +37,8 @@ def _share_seen(radius: int) -> float:
 _LEAF_SIZE = 768  # hashes
 COST_OF_NODE = 800  # looking at a node takes as long as scanning so many hashes
 
+_search = entry_point(kernels.search_tree)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BKTree(ArrayEngine):
@@ -45,6 +50,8 @@ class BKTree(ArrayEngine):
     nodes: one leaf.
     """
 
+    hashes: NDArray[np.uint64]
+    ids: NDArray[np.int64]
     nodes: NDArray[np.uint32]
 
     leaf_size: ClassVar[int] = _LEAF_SIZE
@@ -65,25 +72,42 @@ class BKTree(ArrayEngine):
         nodes = kernels.build_tree(hashes, ids, cls.leaf_size)
         return cls(hashes, ids, nodes)
 
+    def __len__(self) -> int:
+        return len(self.hashes)
+
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the arrays take."""
         return self.hashes.nbytes + self.ids.nbytes + self.nodes.nbytes
 
-    def _search(
-        self, query: np.uint64, radius: int, positions: NDArray[np.int64], distances: NDArray[np.uint8]
-    ) -> int:
-        smallest = self.smallest_node[radius]
-        return kernels.search_tree(self.hashes, self.nodes, smallest, query, radius, positions, distances)
+    def _join(self, radius: int) -> Iterator[Pairs]:
+        return join_by_scan(self.hashes, self.ids, radius)
 
-    def _search_many(
+    def search(
         self,
+        died: NDArray[np.uint32],
+        clock: int,
+        query: Any,
+        radius: int,
+        ids: NDArray[np.int64],
+        distances: NDArray[np.uint8],
+        found: int,
+    ) -> int:
+        """Descend."""
+        way = self.nodes, self.smallest_node[radius], query, radius
+        return _search(self.hashes, self.ids, died, clock, *way, ids, distances, found)
+
+    def search_many(
+        self,
+        died: NDArray[np.uint32],
+        clock: int,
         queries: NDArray[np.uint64],
         next_query: int,
         radius: int,
         numbers: NDArray[np.int64],
-        positions: NDArray[np.int64],
+        ids: NDArray[np.int64],
         distances: NDArray[np.uint8],
     ) -> tuple[int, int, int]:
-        tree = (self.hashes, self.nodes, self.smallest_node[radius])
-        return kernels.search_tree_many(*tree, queries, next_query, radius, numbers, positions, distances)
+        """Descend for each."""
+        way = self.nodes, self.smallest_node[radius], queries, next_query, radius
+        return kernels.search_tree_many(self.hashes, self.ids, died, clock, *way, numbers, ids, distances)

@@ -5,9 +5,8 @@ and then; a call never compiles. The install step and the image build run `pytho
 fill the cache. `NUMBA_CACHE_DIR` says where it is; `NUMBA_CPU_NAME` fixes the processor that the code is made
 for.
 
-Positions are places in the engine's own order of its hashes. A kernel that writes an answer fills `positions`
-and `distances` to one less than their length; it goes on counting what no longer fits, so the caller learns
-the room that it needs.
+A kernel that writes an answer fills `found_ids` and `distances` as far as they go; it goes on counting what no
+longer fits, so the caller learns the room that it needs.
 
 `compiling` has the cache notice a change of any file whose name ends in `kernels.py`: kernels stay in those.
 """
@@ -17,16 +16,18 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from app.index.compiling import compiled
+from app.index.compiling import compiled, keeping_gil
 
 Hashes = NDArray[np.uint64]
 Ids = NDArray[np.int64]
-Positions = NDArray[np.int64]
 Distances = NDArray[np.uint8]
 Nodes = NDArray[np.uint32]
+Ticks = NDArray[np.uint32]
+
 
 # The columns of a tree's nodes; see `BKTree`.
 _END = 65
@@ -34,9 +35,13 @@ _FIRST = 66
 _INNER = 67
 _COLUMNS = 69
 
-_BLOCK = 64  # hashes tested together; measured: 128 and 256 save 10 % without a hit and cost 40 % among many
+_PIECE = 1 << 14  # hashes
+_DIGIT = 12  # bits
+_MANY = 26  # bits within which so many random hashes lie that most of the memory of ids is read
+_WINDOW = 64  # hashes compared together: a bit of a word for each
 _LEVELS = 24  # of a tree; random hashes need four at 150,000 and five at 10 million
 _ONE = np.uint64(1)
+_ALL = np.uint64(2**64 - 1)
 
 
 def _popcount_code(_context: Any, _value: Any) -> Any:
@@ -53,41 +58,169 @@ def _lowest_bit_code(_context: Any, _value: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
+def _near_code(lanes: int) -> Any:
+    """Code that compares `lanes` hashes by vector instructions, whichever the processor has."""
+    word, number = ir.IntType(64), ir.IntType(32)
+    vector = ir.VectorType(word, lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    firsts = ir.Constant(ir.VectorType(number, lanes), [0] * lanes)
+
+    def code(_context: Any, values: Any, _place: Any, _query: Any, _radius: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def in_each_lane(value: Any) -> Any:
+                one = builder.insert_element(undefined, value, ir.Constant(number, 0))
+                return builder.shuffle_vector(one, undefined, firsts)
+
+            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            address = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+            differences = builder.xor(builder.load(address, align=8), in_each_lane(arguments[2]))
+            counting = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+                builder.module, ir.FunctionType(vector, [vector]), f"llvm.ctpop.v{lanes}i64"
+            )
+            near = builder.icmp_unsigned(
+                "<=", builder.call(counting, [differences]), in_each_lane(arguments[3])
+            )
+            return builder.zext(builder.bitcast(near, ir.IntType(lanes)), word)
+
+        return types.uint64(values, types.uint64, types.uint64, types.uint64), generate
+
+    return code
+
+
+def _prefetch_code(_context: Any, values: Any, place: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        number = ir.IntType(32)
+        pointer = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [pointer, number, number, number]),
+            "llvm.prefetch.p0",
+        )
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), pointer)
+        builder.call(
+            function, [address, *(ir.Constant(number, value) for value in (0, 3, 1))]
+        )  # read, keep, data
+        return context.get_dummy_value()
+
+    return types.void(values, place), generate
+
+
 _popcount: Any = intrinsic(_popcount_code)  # number of set bits of a uint64
 _lowest_bit: Any = intrinsic(_lowest_bit_code)  # number of the lowest set bit of a uint64 that is not 0
+_prefetch: Any = intrinsic(_prefetch_code)  # ask for the cache line of values[place], and do not wait
+# (hashes, place, query, radius) -> which of hashes[place : place + 64 or 8] are within the radius, a bit for each
+_near_64: Any = intrinsic(_near_code(_WINDOW))
+_near_8: Any = intrinsic(_near_code(8))
+
+
+@njit(nogil=True)
+def _append(
+    hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
+    window: np.uint64,
+    near: np.uint64,
+    query: np.uint64,
+    radius: int,
+    found_ids: Ids,
+    distances: Distances,
+    found: int,
+) -> int:
+    """Append those of the entries from `window` on whose bit in `near` is set, and that live; returns the count.
+
+    Ids are left to `_name` unless there are many.
+    """
+    if died.size > 0:
+        rest = near
+        while rest != 0:
+            bit = np.uint64(_lowest_bit(rest))
+            rest &= rest - _ONE
+            if 0 < died[window + bit] <= clock:
+                near ^= _ONE << bit
+    count: int = _popcount(near)
+    if found + count <= found_ids.size:
+        place = np.uint64(found)
+        while near != 0:
+            position = window + np.uint64(_lowest_bit(near))
+            near &= near - _ONE
+            found_ids[place] = ids[position] if radius >= _MANY else np.int64(position)
+            distances[place] = _popcount(hashes[position] ^ query)
+            place += _ONE
+    return found + count
+
+
+@njit(nogil=True)
+def _name(ids: Ids, found_ids: Ids, start: int, stop: int) -> None:
+    """Put ids in the place of positions in an answer, if it found room: of many at once, to wait for them once."""
+    if stop <= found_ids.size:
+        for place in range(np.uint64(start), np.uint64(stop)):
+            found_ids[place] = ids[np.uint64(found_ids[place])]
 
 
 @njit(nogil=True)
 def _collect(
     hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
     start: int,
     stop: int,
     query: np.uint64,
     radius: int,
-    positions: Positions,
+    found_ids: Ids,
     distances: Distances,
     found: int,
 ) -> int:
-    """Append what lies within `radius` among hashes[start:stop] to an answer of `found`; returns the count.
+    """Append what lives and lies within `radius` among the entries from `start` to `stop`; returns the count.
 
-    A block is counted first, by vector instructions, and gone through again only if there is something in it.
-    The stores of that are branch-free, hence the spare place at the end. Unsigned places keep numba from
-    testing each for being negative, which would cost the vector instructions.
+    What is left of the range after whole windows is in the window that ends where the range does.
     """
-    for block in range(start, stop, _BLOCK):
-        end = min(block + _BLOCK, stop)
-        hits = 0
-        for position in range(block, end):
-            hits += _popcount(hashes[np.uint64(position)] ^ query) <= radius
-        if hits > 0:
-            if found + hits < positions.size:
-                place = np.uint64(found)
-                for position in range(block, end):
-                    distance = _popcount(hashes[np.uint64(position)] ^ query)
-                    positions[place] = position
-                    distances[place] = distance
-                    place += np.uint64(distance <= radius)
-            found += hits
+    before = found
+    whole = start + (stop - start) // _WINDOW * _WINDOW
+    for window in range(start, whole, _WINDOW):
+        near = _near_64(hashes, np.uint64(window), query, np.uint64(radius))
+        if near != 0:
+            found = _append(
+                hashes, ids, died, clock, np.uint64(window), near, query, radius, found_ids, distances, found
+            )
+    if whole < stop:
+        first = max(stop - _WINDOW, 0)
+        if hashes.size >= _WINDOW:
+            near = _near_64(hashes, np.uint64(first), query, np.uint64(radius))
+            near &= _ALL << np.uint64(whole - first)
+            near &= _ALL >> np.uint64(_WINDOW - (stop - first))
+        else:
+            near = np.uint64(0)
+            for position in range(whole, stop):
+                is_near = _popcount(hashes[position] ^ query) <= radius
+                near |= np.uint64(is_near) << np.uint64(position)
+        if near != 0:
+            found = _append(
+                hashes, ids, died, clock, np.uint64(first), near, query, radius, found_ids, distances, found
+            )
+    if radius < _MANY:
+        _name(ids, found_ids, before, found)
+    return found
+
+
+@njit(nogil=True)
+def _scan(
+    hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
+    query: np.uint64,
+    radius: int,
+    found_ids: Ids,
+    distances: Distances,
+    found: int,
+) -> int:
+    """As `_collect`, for all entries; in pieces, so that what is found is named before it leaves the cache."""
+    for start in range(0, hashes.size, _PIECE):
+        stop = min(start + _PIECE, hashes.size)
+        found = _collect(hashes, ids, died, clock, start, stop, query, radius, found_ids, distances, found)
     return found
 
 
@@ -97,19 +230,31 @@ def _inner(nodes: Nodes, node: np.uint32) -> np.uint64:
 
 
 @njit(nogil=True)
+def _prefetch_node(nodes: Nodes, node: int) -> None:
+    """Ask for the middle and the end of a node: most distances are near 32."""
+    row = nodes[node]
+    _prefetch(row, 24)
+    _prefetch(row, 40)
+    _prefetch(row, _INNER)
+
+
+@njit(nogil=True)
 def _descend(
     hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
     nodes: Nodes,
     smallest: int,
     query: np.uint64,
     radius: int,
-    positions: Positions,
+    found_ids: Ids,
     distances: Distances,
     found: int,
 ) -> int:
-    """As `_collect`, for all hashes, through the tree."""
+    """As `_collect`, for all entries, through the tree."""
     if nodes.shape[0] == 0:
-        return _collect(hashes, 0, hashes.size, query, radius, positions, distances, found)
+        return _scan(hashes, ids, died, clock, query, radius, found_ids, distances, found)
     stack = np.empty(64 * _LEVELS, np.uint32)
     stack[0] = 0
     top = 1
@@ -124,6 +269,18 @@ def _descend(
         above = np.uint64(64 - high)
         entered = inner >> below << below
         entered = (entered << above >> above) if high > 0 else np.uint64(0)
+        # First all memory that is needed later is asked for, then what is there already is compared.
+        rest = entered
+        while rest != 0:
+            bit = _lowest_bit(rest)
+            rest &= rest - _ONE
+            begin = int(nodes[node, bit + 1])
+            if int(nodes[node, bit + 2]) - begin >= smallest:
+                child = nodes[node, _FIRST] + _popcount(inner & ((_ONE << np.uint64(bit)) - _ONE))
+                stack[top] = child
+                top += 1
+                _prefetch(hashes, begin)
+                _prefetch_node(nodes, child)
         run = int(nodes[node, low])
         while entered != 0:
             bit = _lowest_bit(entered)
@@ -131,12 +288,12 @@ def _descend(
             begin = int(nodes[node, bit + 1])
             end = int(nodes[node, bit + 2])
             if end - begin >= smallest:
-                found = _collect(hashes, run, begin, query, radius, positions, distances, found)
+                found = _collect(
+                    hashes, ids, died, clock, run, begin, query, radius, found_ids, distances, found
+                )
                 run = end
-                stack[top] = nodes[node, _FIRST] + _popcount(inner & ((_ONE << np.uint64(bit)) - _ONE))
-                top += 1
         end = int(nodes[node, high + 1])
-        found = _collect(hashes, run, end, query, radius, positions, distances, found)
+        found = _collect(hashes, ids, died, clock, run, end, query, radius, found_ids, distances, found)
     return found
 
 
@@ -144,25 +301,45 @@ _hashes = types.uint64[::1]
 _ids = types.int64[::1]
 _nodes = types.uint32[:, ::1]
 _radius = types.int64
-_answer = (types.int64[::1], types.uint8[::1])
-_answers = (types.int64[::1], *_answer)
+_entries = (_hashes, _ids, types.uint32[::1], types.int64)
+_answer = (types.int64[::1], types.uint8[::1], types.int64)
+_answers = (types.int64[::1], types.int64[::1], types.uint8[::1])
 _progress: Any = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]
 
 
-@compiled(types.int64(_hashes, types.uint64, _radius, *_answer))
-def scan(hashes: Hashes, query: np.uint64, radius: int, positions: Positions, distances: Distances) -> int:
-    """Write the positions of the hashes within `radius` of `query` and their distances; returns the count."""
-    return _collect(hashes, 0, hashes.size, query, radius, positions, distances, 0)
+@compiled(types.int64(*_entries, types.uint64, _radius, *_answer))
+def scan(
+    hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
+    query: np.uint64,
+    radius: int,
+    found_ids: Ids,
+    distances: Distances,
+    found: int,
+) -> int:
+    """Append the ids of living entries within `radius` of `query`, and their distances, to an answer of `found`.
+
+    Returns the count, with those for which there was no room.
+    """
+    return _scan(hashes, ids, died, clock, query, radius, found_ids, distances, found)
 
 
-@compiled(_progress(_hashes, _hashes, types.int64, _radius, *_answers))
+scan_keeping_gil = keeping_gil(scan)
+
+
+@compiled(_progress(*_entries, _hashes, types.int64, _radius, *_answers))
 def scan_many(
     hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
     queries: Hashes,
     next_query: int,
     radius: int,
-    numbers: Positions,
-    positions: Positions,
+    numbers: Ids,
+    found_ids: Ids,
     distances: Distances,
 ) -> tuple[int, int, int]:
     """`scan` for queries[next_query:], as many of them as there is room for; `numbers` says who found what.
@@ -172,51 +349,64 @@ def scan_many(
     """
     found = 0
     for number in range(next_query, queries.size):
-        after = _collect(hashes, 0, hashes.size, queries[number], radius, positions, distances, found)
-        if after >= positions.size:
+        after = _scan(hashes, ids, died, clock, queries[number], radius, found_ids, distances, found)
+        if after > found_ids.size:
             return number, found, after - found
-        for place in range(found, after):
-            numbers[place] = number
+        numbers[found:after] = number
         found = after
     return queries.size, found, 0
 
 
-@compiled(types.int64(_hashes, _nodes, types.int64, types.uint64, _radius, *_answer))
+@compiled(types.int64(*_entries, _nodes, types.int64, types.uint64, _radius, *_answer))
 def search_tree(
     hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
     nodes: Nodes,
     smallest: int,
     query: np.uint64,
     radius: int,
-    positions: Positions,
+    found_ids: Ids,
     distances: Distances,
+    found: int,
 ) -> int:
     """As `scan`, through the tree; nodes of fewer than `smallest` hashes are scanned like leaves."""
-    return _descend(hashes, nodes, smallest, query, radius, positions, distances, 0)
+    return _descend(hashes, ids, died, clock, nodes, smallest, query, radius, found_ids, distances, found)
 
 
-@compiled(_progress(_hashes, _nodes, types.int64, _hashes, types.int64, _radius, *_answers))
+@compiled(_progress(*_entries, _nodes, types.int64, _hashes, types.int64, _radius, *_answers))
 def search_tree_many(
     hashes: Hashes,
+    ids: Ids,
+    died: Ticks,
+    clock: int,
     nodes: Nodes,
     smallest: int,
     queries: Hashes,
     next_query: int,
     radius: int,
-    numbers: Positions,
-    positions: Positions,
+    numbers: Ids,
+    found_ids: Ids,
     distances: Distances,
 ) -> tuple[int, int, int]:
     """As `scan_many`, through the tree."""
     found = 0
     for number in range(next_query, queries.size):
-        after = _descend(hashes, nodes, smallest, queries[number], radius, positions, distances, found)
-        if after >= positions.size:
+        after = _descend(
+            hashes, ids, died, clock, nodes, smallest, queries[number], radius, found_ids, distances, found
+        )
+        if after > found_ids.size:
             return number, found, after - found
-        for place in range(found, after):
-            numbers[place] = number
+        numbers[found:after] = number
         found = after
     return queries.size, found, 0
+
+
+@njit(nogil=True)
+def _digit(number: int, low: int, shift: np.uint64) -> int:
+    """Some bits of how much larger than `low` a number is."""
+    return int((np.uint64(number) - np.uint64(low)) >> shift & np.uint64((1 << _DIGIT) - 1))
 
 
 @njit(nogil=True)
@@ -282,8 +472,38 @@ def build_tree(hashes: Hashes, ids: Ids, leaf_size: int) -> Nodes:
     return nodes[:count].copy()
 
 
+@compiled(types.uint32[::1](_ids))
+def order_of(ids: Ids) -> NDArray[np.uint32]:
+    """The order that sorts `ids` int64[n], as a stable np.argsort: by counting sorts, from the lowest digit."""
+    order, spare = np.empty(ids.size, np.uint32), np.empty(ids.size, np.uint32)
+    if ids.size == 0:
+        return order
+    low = high = ids[0]
+    for position in range(ids.size):
+        order[position] = position
+        low, high = min(low, ids[position]), max(high, ids[position])
+    span = np.uint64(high) - np.uint64(low)
+    shift = np.uint64(0)
+    while span >> shift != 0:
+        starts = np.zeros((1 << _DIGIT) + 1, np.uint32)
+        for position in range(ids.size):
+            starts[_digit(ids[position], low, shift) + 1] += np.uint32(1)
+        for value in range(1 << _DIGIT):
+            starts[value + 1] += starts[value]
+        for place in range(ids.size):
+            position = order[place]
+            digit = _digit(ids[position], low, shift)
+            spare[starts[digit]] = position
+            starts[digit] += np.uint32(1)
+        order, spare = spare, order
+        shift += np.uint64(_DIGIT)
+        if shift >= 64:
+            break
+    return order
+
+
 @compiled(types.int64[::1](_ids, types.uint32[::1], _ids))
-def locate(ids: Ids, by_id: NDArray[np.uint32], wanted: Ids) -> Positions:
+def locate(ids: Ids, by_id: NDArray[np.uint32], wanted: Ids) -> NDArray[np.int64]:
     """Where each of `wanted` is in `ids`, -1 if it is not there; `by_id` is the order that sorts `ids`."""
     positions = np.empty(wanted.size, np.int64)
     for number in range(wanted.size):
@@ -300,9 +520,12 @@ def locate(ids: Ids, by_id: NDArray[np.uint32], wanted: Ids) -> Positions:
     return positions
 
 
+locate_keeping_gil = keeping_gil(locate)
+
+
 def compile_kernels() -> None:
     """Fill the cache, as an install step does: importing the modules is all it takes."""
-    import app.index.band_kernels  # noqa: F401
+    import app.index.join_kernels  # noqa: F401 - which imports the others
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ in does it stop writers for a moment, to carry over what was added and what died
 """
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 from app.index import kernels
 from app.index.adaptive import Adaptive
-from app.index.protocol import Engine, ManyNeighbours, Neighbours, checked_hashes, checked_ids
+from app.index.engine import find, find_many
+from app.index.protocol import Engine, ManyNeighbours, Neighbours, Pairs, checked_hashes, checked_ids
 from app.index.tail import Tail
 
 _logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ _logger = logging.getLogger(__name__)
 _LEAST_MERGED = 4096
 _SHARE_MERGED = 64
 
+_BRIEF = 100  # ids found in 20 us, even among ten million
+_NICENESS = 10  # of merges
 _TICK_OF_SWAP = 1  # the first of a new base: who died while it was built
 
 
@@ -44,6 +48,7 @@ class _Version:
 
     `base_by_id` uint32[n] sorts the base's ids. `base_died` uint32[n] (empty while nothing in it has died)
     and `tail_died` uint32[t] hold the ticks of deaths; the writer goes on putting later ticks there.
+    `parts` are base and tail with their ticks, without the tail if it is empty.
     """
 
     base: Engine
@@ -53,21 +58,20 @@ class _Version:
     tail_died: NDArray[np.uint32]
     clock: int
     living: int
+    parts: tuple[tuple[Engine, NDArray[np.uint32]], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        base, tail = (self.base, self.base_died), (self.tail, self.tail_died)
+        object.__setattr__(self, "parts", (base, tail) if len(self.tail) else (base,))
 
     def alive(self, ticks: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Which entries live: those without a tick (0 wraps to the largest number) or with a later one."""
         return (ticks - np.uint32(1)) >= np.uint32(self.clock)
 
-    def parts(self) -> Iterator[tuple[Engine, NDArray[np.uint32]]]:
-        """Base and tail with their ticks; not the tail if it is empty."""
-        yield self.base, self.base_died
-        if len(self.tail):
-            yield self.tail, self.tail_died
-
     def contents(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """Hashes and ids of the living, in no particular order."""
         parts = []
-        for part, died in self.parts():
+        for part, died in self.parts:
             alive = self.alive(died) if len(died) else slice(None)
             parts.append((part.hashes[alive], part.ids[alive]))
         hashes, ids = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -107,38 +111,19 @@ class LiveIndex:
     def within(self, query: Any, max_distance: int) -> Neighbours:
         """Every id whose hash is within `max_distance` bits of `query`; ValueError as for an engine."""
         version = self._version
-        base = version.base
-        positions, distances = base.positions_within(query, max_distance)
-        if len(version.base_died) and len(positions):
-            alive = version.alive(version.base_died[positions])
-            positions, distances = positions[alive], distances[alive]
-        found = Neighbours(base.ids[positions], distances)
-        if not len(version.tail):
-            return found
-        positions, distances = version.tail.positions_within(query, max_distance)
-        if not len(positions):
-            return found
-        alive = version.alive(version.tail_died[positions])
-        return Neighbours(
-            np.concatenate((found.ids, version.tail.ids[positions[alive]])),
-            np.concatenate((found.distances, distances[alive])),
-        )
+        return find(version.parts, version.clock, query, max_distance)
 
     def within_many(self, queries: NDArray[np.uint64], max_distance: int) -> ManyNeighbours:
         """`within` for each of `queries` uint64[m], all answered as of the same moment."""
         version = self._version
-        found = []
-        for part, died in version.parts():
-            numbers, positions, distances = part.positions_within_many(queries, max_distance)
-            if len(died):
-                alive = version.alive(died[positions])
-                numbers, positions, distances = numbers[alive], positions[alive], distances[alive]
-            found.append((numbers, part.ids[positions], distances))
-        if len(found) == 1:
-            return ManyNeighbours(*found[0])
-        numbers, ids, distances = (np.concatenate(column) for column in zip(*found, strict=True))
-        order = np.argsort(numbers, kind="stable")
-        return ManyNeighbours(numbers[order], ids[order], distances[order])
+        return find_many(version.parts, version.clock, queries, max_distance)
+
+    def pairs_within(self, max_distance: int) -> Iterator[Pairs]:
+        """Every pair within `max_distance` bits that was there together at the moment of the call, in steps."""
+        version = self._version
+        whole = len(version.parts) == 1 and not len(version.base_died)
+        engine = version.base if whole else self._engine.build(*version.contents())
+        return engine.pairs_within(max_distance)
 
     def contents(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """All hashes uint64[n] and their ids int64[n], ordered by id."""
@@ -153,7 +138,7 @@ class LiveIndex:
     def nbytes(self) -> int:
         """Bytes of memory that the arrays of base and tail take."""
         version = self._version
-        return version.base_by_id.nbytes + sum(part.nbytes + died.nbytes for part, died in version.parts())
+        return version.base_by_id.nbytes + sum(part.nbytes + died.nbytes for part, died in version.parts)
 
     def add(self, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> None:
         """Make `hashes` uint64[k] findable under `ids` int64[k]; an id that is present gets the new hash.
@@ -186,7 +171,8 @@ class LiveIndex:
             tick = version.clock + 1
             # what allocates comes first: a failure must not leave ticks that the next change would publish
             self._tail.reserve(len(ids))
-            positions = kernels.locate(version.base.ids, version.base_by_id, buried)
+            locate = kernels.locate_keeping_gil if len(buried) <= _BRIEF else kernels.locate
+            positions = locate(version.base.ids, version.base_by_id, buried)
             positions = positions[positions >= 0]
             base_died = version.base_died
             if len(positions):
@@ -215,6 +201,9 @@ class LiveIndex:
             self._merge_scheduled = True
 
     def _merge_in_background(self) -> None:
+        # Searches and uploads go first; only Linux has priorities of threads.
+        with suppress(AttributeError, OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         try:
             self.merge_now()
         except Exception:
@@ -255,7 +244,7 @@ def _base(
     if len(hashes) >= 1 << 32:
         raise ValueError(f"an index holds fewer than 2**32 hashes, these are {len(hashes)}")
     base = engine.build(hashes, ids)
-    by_id = np.argsort(base.ids).astype(np.uint32)
+    by_id = kernels.order_of(base.ids)
     in_order = base.ids[by_id]
     repeated = np.flatnonzero(in_order[1:] == in_order[:-1])
     if len(repeated):

@@ -5,37 +5,56 @@ band, so a query looks up, in a table for each band, every key that near to its 
 there.
 """
 
-from dataclasses import dataclass
-from functools import cache
-from itertools import combinations
-from math import ceil, comb, log2
-from typing import ClassVar, Self
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import ceil, log2
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.index import band_kernels
-from app.index.engine import ArrayEngine
-from app.index.protocol import checked_hashes, checked_ids
+from app.index.band_kernels import BITS, Tables
+from app.index.compiling import entry_point
+from app.index.engine import BRIEF_RADIUS, BRIEF_SIZE, ArrayEngine
+from app.index.pairs import join_by_scan, join_by_tables, tables_pay
+from app.index.protocol import MAX_DISTANCE, Pairs, checked_hashes, checked_ids
 
-BITS = 64
 # A band of about log2(n) bits has about one hash for each key. Fewer than three bands would be too wide for a table
 # (2^32 keys), more than four would take more than 56 bytes a hash.
 _LEAST_BANDS, _MOST_BANDS = 3, 4
-_MOST_REACH = 6  # bits looked up around a key: 110,000 lookups in a band of 22 bits
 _SAMPLE = 4096  # hashes by which bits are put into bands
 
-# In hashes that a scan compares meanwhile, measured at 283,200 real hashes and a million random ones.
-LOOKUP_COST = 130
-HASH_COST = 12
+# In hashes that a scan compares meanwhile, 0.105 ns each. Fitted to searches of 150,000, a million and ten million
+# hashes at radius 8 to 12: 29 and 3.6 ns where 40 MB of other memory were read in between, half of that where not.
+LOOKUP_COST = 180
+HASH_COST = 22
 NEVER = np.iinfo(np.int64).max // 4
+# So many hashes are in the processor's cache, mostly; to read one more than that takes a scan twice as long.
+_CACHED = 4_000_000
+
+NO_TREE = np.empty((0, 69), np.uint32)
+
+_search = entry_point(band_kernels.search_bands)
+_search_briefly = entry_point(band_kernels.search_bands_keeping_gil)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MultiIndex(ArrayEngine):
-    """`hashes` and `ids` in the order of the first band's table; `tables` are `band_kernels.Tables`."""
+    """`ids` in the order of the first band's table, and the tables.
 
-    tables: band_kernels.Tables
+    `rearranged` uint64[n] are the hashes with their bits where `parts` puts them: see `band_kernels`. There are no
+    `nodes` here. `costs` decide between tables and a scan of all: see `band_kernels.place_of`. `place` is where all
+    that is.
+    """
+
+    rearranged: NDArray[np.uint64]
+    ids: NDArray[np.int64]
+    tables: Tables
+    parts: NDArray[np.uint64]
+    nodes: NDArray[np.uint32]
+    costs: NDArray[np.int64]
+    place: band_kernels.Place = field(init=False)
 
     least_size: ClassVar[int] = 8192
     """Fewer hashes than that get no tables: they are scanned."""
@@ -47,72 +66,102 @@ class MultiIndex(ArrayEngine):
         ids = checked_ids(ids, len(hashes))
         if len(hashes) >= 1 << 32:
             raise ValueError(f"a multi-index holds fewer than 2**32 hashes, these are {len(hashes)}")
-        tables = hashes, in_order, places, *rest = tables_of(hashes.copy(), cls.least_size)
-        if not len(in_order):
-            return cls(hashes, ids.copy(), tables)
-        first, order = in_order[0].copy(), places[0]
-        position_of = np.empty_like(order)
-        position_of[order] = np.arange(len(order), dtype=np.uint32)
-        return cls(first, ids[order], (first, in_order[1:].copy(), position_of[places[1:]], *rest))
+        bands = bands_of(hashes, cls.least_size)
+        parts = parts_of(bands)
+        rearranged = np.empty_like(hashes)
+        band_kernels.rearrange(hashes, parts, rearranged)
+        tables = tables_of(rearranged, len(bands))
+        costs = costs_of(len(hashes))
+        if bands:
+            order = tables.places[0]
+            position_of = np.empty_like(order)
+            position_of[order] = np.arange(len(order), dtype=np.uint32)
+            rearranged = tables.in_order[0].copy()
+            tables = tables._replace(
+                in_order=tables.in_order[1:].copy(), places=position_of[tables.places[1:]]
+            )
+            ids = ids[order]
+        return cls(rearranged, ids.copy(), tables, parts, NO_TREE, costs)
+
+    def __post_init__(self) -> None:
+        arrays = self.rearranged, self.ids, self.tables, self.parts, self.nodes, self.costs
+        object.__setattr__(self, "place", band_kernels.place_of(*arrays))
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """The hashes by position, uint64[n], made anew."""
+        hashes = np.empty_like(self.rearranged)
+        band_kernels.rearrange(self.rearranged, _inverse(self.parts), hashes)
+        return hashes
+
+    def __len__(self) -> int:
+        return len(self.rearranged)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the arrays take."""
-        return self.ids.nbytes + sum(array.nbytes for array in self.tables)
+        in_order, places, starts, _ = self.tables
+        arrays = self.rearranged, self.ids, in_order, places, starts, self.parts, self.nodes, self.costs
+        return sum(array.nbytes for array in arrays)
 
-    def _search(
-        self, query: np.uint64, radius: int, positions: NDArray[np.int64], distances: NDArray[np.uint8]
-    ) -> int:
-        return band_kernels.search_bands(
-            self.tables, _NO_TREE, _WHATEVER_IT_COSTS, query, radius, positions, distances
-        )
+    def _join(self, radius: int) -> Iterator[Pairs]:
+        bands = self.tables.bands
+        if tables_pay(self.place, bands, len(self), radius):
+            yield from join_by_tables(self.place, bands, radius)
+        else:
+            yield from join_by_scan(self.rearranged, self.ids, radius)
 
-    def _search_many(
+    def search(
         self,
+        died: NDArray[np.uint32],
+        clock: int,
+        query: Any,
+        radius: int,
+        ids: NDArray[np.int64],
+        distances: NDArray[np.uint8],
+        found: int,
+    ) -> int:
+        """Go the way that costs least."""
+        brief = radius <= BRIEF_RADIUS or len(self.rearranged) <= BRIEF_SIZE
+        search = _search_briefly if brief else _search
+        return search(self.place, died, clock, query, radius, ids, distances, found)
+
+    def search_many(
+        self,
+        died: NDArray[np.uint32],
+        clock: int,
         queries: NDArray[np.uint64],
         next_query: int,
         radius: int,
         numbers: NDArray[np.int64],
-        positions: NDArray[np.int64],
+        ids: NDArray[np.int64],
         distances: NDArray[np.uint8],
     ) -> tuple[int, int, int]:
-        way = (self.tables, _NO_TREE, _WHATEVER_IT_COSTS)
+        """Go the way that costs least, for each."""
         return band_kernels.search_bands_many(
-            *way, queries, next_query, radius, numbers, positions, distances
+            self.place, died, clock, queries, next_query, radius, numbers, ids, distances
         )
 
 
-_NO_TREE = np.empty((0, 69), np.uint32)
-_WHATEVER_IT_COSTS = np.array([LOOKUP_COST, HASH_COST, NEVER, NEVER, 0])
+def costs_of(size: int) -> NDArray[np.int64]:
+    """Costs int64[65, 5] as `band_kernels.place_of` takes them, for `size` hashes and without a tree."""
+    costs = [LOOKUP_COST, HASH_COST, NEVER, size * effort_of(size), 0]
+    return np.tile(np.array(costs, np.int64), (MAX_DISTANCE + 1, 1))
 
 
-def tables_of(hashes: NDArray[np.uint64], least_size: int) -> band_kernels.Tables:
-    """The tables of hashes uint64[n] at their positions; none where there are fewer than `least_size`."""
-    count = len(hashes)
-    bits = _bands(hashes) if count >= least_size else []
-    bands, widths = len(bits), [len(band) for band in bits]
-    in_order, places = np.empty((bands, count), np.uint64), np.empty((bands, count), np.uint32)
-    firsts = np.cumsum([0, *((1 << width) + 1 for width in widths)])
-    starts = np.empty(firsts[-1], np.uint32)
-    numbers = np.empty((bands, 2 + _MOST_REACH + 1), np.int64)
-    keys = np.zeros((bands, 8 * 256 + len(_ball(max(widths, default=0)))), np.uint32)
-    for band, own_bits in enumerate(bits):
-        ball = _ball(widths[band])
-        numbers[band, 0] = firsts[band]
-        numbers[band, 1] = np.uint64(sum(1 << bit for bit in own_bits)).view(np.int64)
-        numbers[band, 2:] = np.cumsum([comb(widths[band], reach) for reach in range(_MOST_REACH + 1)])
-        keys[band, : 8 * 256] = _key_parts(own_bits).ravel()
-        keys[band, 8 * 256 : 8 * 256 + len(ball)] = ball
-        own_starts = starts[firsts[band] : firsts[band + 1]]
-        band_kernels.fill_table(hashes, keys, band, own_starts, in_order[band], places[band])
-    return hashes, in_order, places, starts, numbers, keys
+def effort_of(size: int) -> int:
+    """How much longer a scan takes for each of `size` hashes than for one of few."""
+    return 1 if size <= _CACHED else 2
 
 
-def _bands(hashes: NDArray[np.uint64]) -> list[list[int]]:
-    """Which bits make each band: those that go together in different ones, so that keys tell most.
+def bands_of(hashes: NDArray[np.uint64], least_size: int) -> list[list[int]]:
+    """Which bits make each band of hashes uint64[n]: those that go together are put apart, so that keys tell most.
 
-    One bit after the other, the most dependent first, is put where its correlations, squared, add least.
+    One bit after the other, the most dependent first, goes where its correlations, squared, add least. No bands
+    where there are fewer than `least_size` hashes.
     """
+    if len(hashes) < least_size:
+        return []
     count = min(max(ceil(BITS / log2(len(hashes))), _LEAST_BANDS), _MOST_BANDS)
     widths = [BITS // count + (band < BITS % count) for band in range(count)]
     sample = hashes[:: ceil(len(hashes) / _SAMPLE)]
@@ -129,19 +178,30 @@ def _bands(hashes: NDArray[np.uint64]) -> list[list[int]]:
     return bands
 
 
-def _key_parts(bits: list[int]) -> NDArray[np.uint32]:
-    """What each value of each byte of a hash adds to its key: uint32[8, 256]."""
-    values = np.arange(256, dtype=np.uint32)
-    parts = np.zeros((8, 256), np.uint32)
-    for place, bit in enumerate(bits):
-        parts[bit // 8] |= (values >> np.uint32(bit % 8) & np.uint32(1)) << np.uint32(place)
+def parts_of(bands: list[list[int]]) -> NDArray[np.uint64]:
+    """What each value of each byte of a hash adds to it once rearranged, uint64[8, 256]; no bands: all stays."""
+    places = [bit for band in bands for bit in band] or list(range(BITS))
+    values = np.arange(256, dtype=np.uint64)
+    parts = np.zeros((8, 256), np.uint64)
+    for place, bit in enumerate(places):
+        parts[bit // 8] |= (values >> np.uint64(bit % 8) & np.uint64(1)) << np.uint64(place)
     return parts
 
 
-@cache
-def _ball(width: int) -> NDArray[np.uint32]:
-    """Numbers of `width` bits of which at most `_MOST_REACH` are set, by how many and then by value."""
-    numbers: list[int] = []
-    for reach in range(_MOST_REACH + 1):
-        numbers += sorted(sum(1 << bit for bit in bits) for bits in combinations(range(width), reach))
-    return np.array(numbers, np.uint32)
+def _inverse(parts: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The parts that put all bits back."""
+    bit_at = {int(parts[bit // 8, 1 << bit % 8]).bit_length() - 1: bit for bit in range(BITS)}
+    return parts_of([[bit_at[place] for place in range(BITS)]])
+
+
+def tables_of(rearranged: NDArray[np.uint64], bands: int) -> Tables:
+    """A table for each band of rearranged hashes uint64[n]."""
+    count = len(rearranged)
+    in_order, places = np.empty((bands, count), np.uint64), np.empty((bands, count), np.uint32)
+    widths = [BITS // bands + (band < BITS % bands) for band in range(bands)]
+    firsts = np.cumsum([0, *((1 << width) + 1 for width in widths)])
+    starts = np.empty(firsts[-1], np.uint32)
+    for band in range(bands):
+        own_starts = starts[firsts[band] : firsts[band + 1]]
+        band_kernels.fill_table(rearranged, bands, band, own_starts, in_order[band], places[band])
+    return Tables(in_order, places, starts, bands)

@@ -1,13 +1,13 @@
 """Other people's exact range searches over 64-bit hashes, where they are installed: what ours is measured by."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
-Search = Callable[[int, int], int]
-"""(query, radius) -> how many hashes are within it."""
+Search = Callable[[int, int], Sized]
+"""(query, radius) -> what is within it."""
 
 _BANDS = 4  # of faiss' multi-hash, 16 bits each
 _MOST_FLIPS = 3  # bits turned in a band: beyond, its flat index is faster by far
@@ -31,7 +31,7 @@ def peers(hashes: NDArray[np.uint64]) -> Iterator[tuple[str, int, Search]]:
 
 def _numpy(hashes: NDArray[np.uint64]) -> Search:
     ids = np.arange(len(hashes))
-    return lambda query, radius: len(ids[np.bitwise_count(hashes ^ np.uint64(query)) <= radius])
+    return lambda query, radius: ids[np.bitwise_count(hashes ^ np.uint64(query)) <= radius]
 
 
 def _faiss_flat(hashes: NDArray[np.uint64]) -> Search:
@@ -41,7 +41,7 @@ def _faiss_flat(hashes: NDArray[np.uint64]) -> Search:
     index = faiss.IndexBinaryFlat(64)
     index.add(_rows(hashes))
     # faiss' radius is exclusive.
-    return lambda query, radius: len(index.range_search(_row(query), radius + 1)[2])
+    return lambda query, radius: _third(index.range_search(_row(query), radius + 1))
 
 
 def _faiss_multi_hash(hashes: NDArray[np.uint64]) -> Search:
@@ -51,9 +51,9 @@ def _faiss_multi_hash(hashes: NDArray[np.uint64]) -> Search:
     index = faiss.IndexBinaryMultiHash(64, _BANDS, 64 // _BANDS)
     index.add(_rows(hashes))
 
-    def search(query: int, radius: int) -> int:
+    def search(query: int, radius: int) -> Sized:
         index.nflip = radius // _BANDS
-        return len(index.range_search(_row(query), radius + 1)[2])
+        return _third(index.range_search(_row(query), radius + 1))
 
     return search
 
@@ -65,9 +65,10 @@ def _usearch(hashes: NDArray[np.uint64]) -> Search:
 
     rows = _rows(hashes)
 
-    def search(query: int, radius: int) -> int:
+    def search(query: int, radius: int) -> Sized:
         found = nearest(rows, _row(query)[0], min(100, len(rows)), MetricKind.Hamming, exact=True, threads=1)
-        return int(np.count_nonzero(found.distances <= radius))
+        keys: Sized = found.keys[found.distances <= radius]
+        return keys
 
     return search
 
@@ -76,7 +77,8 @@ def _pybktree(hashes: NDArray[np.uint64]) -> Search:
     import pybktree
 
     tree = pybktree.BKTree(lambda one, other: (one ^ other).bit_count(), hashes.tolist())
-    return lambda query, radius: len(tree.find(query, radius))
+    search: Search = tree.find
+    return search
 
 
 def _imagededup(hashes: NDArray[np.uint64]) -> Search:
@@ -87,7 +89,12 @@ def _imagededup(hashes: NDArray[np.uint64]) -> Search:
         {str(number): f"{value:016x}" for number, value in enumerate(hashes.tolist())},
         lambda one, other: (int(one, 16) ^ int(other, 16)).bit_count(),
     )
-    return lambda query, radius: len(tree.search(query=f"{query:016x}", tol=radius))
+    return lambda query, radius: tree.search(query=f"{query:016x}", tol=radius)
+
+
+def _third(found: Sequence[Sized]) -> Sized:
+    """The ids of faiss' answer: after limits and distances."""
+    return found[2]
 
 
 def _rows(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:

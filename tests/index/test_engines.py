@@ -1,6 +1,6 @@
 """Every engine against the plain NumPy scan."""
 
-from typing import ClassVar, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,42 +12,13 @@ from app.index.adaptive import Adaptive
 from app.index.bktree import BKTree
 from app.index.engines import ENGINES as ENGINES_BY_NAME
 from app.index.live import LiveIndex
-from app.index.multi_index import NEVER, MultiIndex
+from app.index.multi_index import MultiIndex
 from app.index.scan import Scan
 from app.settings import Settings
+from tests.index.drawn import EDGES, collections, noise, random_hashes, shuffled_ids
+from tests.index.kinds import ENGINES, BushyTree
 
-EDGES = [0, 1, 2**63, 2**63 - 1, 2**64 - 1, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA]
 RADII = range(65)
-
-
-class BushyTree(BKTree):
-    """A tree that makes a node of everything and enters every node, so small collections exercise it."""
-
-    leaf_size: ClassVar[int] = 1
-    smallest_node: ClassVar[tuple[int, ...]] = (0,) * 65
-
-
-class EagerBands(MultiIndex):
-    """Tables for everything, so small collections exercise them."""
-
-    least_size: ClassVar[int] = 2
-
-
-class EagerAdaptive(Adaptive):
-    """Goes by the tables, by the tree and by scan in turns, radius by radius."""
-
-    bands_kind: ClassVar[type[MultiIndex]] = EagerBands
-    tree_kind: ClassVar[type[BKTree]] = BushyTree
-
-    @classmethod
-    def build(cls, hashes, ids):
-        made = super().build(hashes, ids)
-        for radius, cost in enumerate(made.costs):
-            cost[2:4] = [(NEVER, NEVER), (-1, NEVER), (NEVER, -1)][radius % 3]
-        return made
-
-
-ENGINES = [Scan, BKTree, BushyTree, MultiIndex, EagerBands, Adaptive, EagerAdaptive, LiveIndex]
 
 
 def plain_scan(hashes, ids, query, radius):
@@ -73,38 +44,6 @@ def assert_equals_plain_scan(engine, hashes, ids, queries, radii=RADII):
             order = np.lexsort((ids[expected], distances[expected]))
             assert np.array_equal(found.ids, ids[expected][order]), (query, radius)
             assert np.array_equal(found.distances, distances[expected][order]), (query, radius)
-
-
-def random_hashes(count, seed=0):
-    return np.random.default_rng(seed).integers(0, 2**64, count, dtype=np.uint64)
-
-
-def noise(count, bits, seed=1):
-    """Masks of at most `bits` set bits, uint64[count]."""
-    places = np.random.default_rng(seed).integers(0, 64, (count, bits), dtype=np.uint64)
-    return np.bitwise_or.reduce(np.uint64(1) << places, axis=1)
-
-
-def shuffled_ids(count):
-    return np.random.default_rng(2).permutation(count).astype(np.int64) * 7 - 50
-
-
-@st.composite
-def collections(draw):
-    """Few centres, hashes a few bits from them, copies, the edges of the range: (hashes, ids, queries)."""
-    a_hash = st.one_of(st.sampled_from(EDGES), st.integers(0, 2**64 - 1))
-    centres = draw(st.lists(a_hash, min_size=1, max_size=4))
-    near = st.builds(
-        lambda centre, bits: centre ^ sum(1 << bit for bit in bits),
-        st.sampled_from(centres),
-        st.sets(st.integers(0, 63), max_size=6),
-    )
-    hashes = draw(st.lists(st.one_of(near, a_hash), max_size=60))
-    ids = draw(
-        st.lists(st.integers(-(2**63), 2**63 - 1), min_size=len(hashes), max_size=len(hashes), unique=True)
-    )
-    queries = draw(st.lists(st.one_of(near, a_hash), min_size=1, max_size=4))
-    return np.array(hashes, np.uint64), np.array(ids, np.int64), queries
 
 
 @pytest.mark.parametrize("engine", ENGINES)
