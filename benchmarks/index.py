@@ -71,7 +71,8 @@ def bars_of(name: str, size: int, times: Times) -> Iterator[Bar]:
         if held:
             left -= set(held)
             yield _worst(f"{name}, radius {held[0]} to {held[-1]}", times, held, 1 / faster)
-    yield _worst(f"{name}, any other radius", times, sorted(left), NEVER_SLOWER)
+    if left:
+        yield _worst(f"{name}, any other radius", times, sorted(left), NEVER_SLOWER)
     slow = [peer for peer in IN_PYTHON if peer in times[min(times)]]
     if size == TREE_SIZE and slow:
         yield from _tree_bars(times, slow)
