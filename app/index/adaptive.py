@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.index import band_kernels
 from app.index.bktree import COST_OF_NODE, BKTree
 from app.index.multi_index import MultiIndex, bands_of, costs_of, effort_of, parts_of, tables_of
-from app.index.protocol import checked_hashes
+from app.index.protocol import checked_hashes, checked_ids
 
 _SAMPLE = 64  # hashes that the tree is searched for, to know what it costs
 
@@ -32,7 +32,7 @@ class Adaptive(MultiIndex):
         parts = parts_of(bands)
         rearranged = np.empty_like(hashes)
         band_kernels.rearrange(hashes, parts, rearranged)
-        tree = cls.tree_kind.build(rearranged, ids)
+        tree = cls.tree_kind.out_of(rearranged, checked_ids(ids, len(hashes)).copy())
         tables = tables_of(tree.hashes, len(bands))
         return cls(tree.hashes, tree.ids, tables, parts, tree.nodes, cls._costs(tree))
 

@@ -66,7 +66,11 @@ class BKTree(ArrayEngine):
     def build(cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> Self:
         """Index copies of `hashes` uint64[n] and `ids` int64[n], n below 2**32, without the GIL."""
         hashes = checked_hashes(hashes).copy()
-        ids = checked_ids(ids, len(hashes)).copy()
+        return cls.out_of(hashes, checked_ids(ids, len(hashes)).copy())
+
+    @classmethod
+    def out_of(cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> Self:
+        """The tree over these arrays themselves, contiguous and of one length, which it brings into its order."""
         if len(hashes) >= 1 << 32:
             raise ValueError(f"a BK-tree holds fewer than 2**32 hashes, these are {len(hashes)}")
         nodes = kernels.build_tree(hashes, ids, cls.leaf_size)
