@@ -28,7 +28,7 @@ Ticked = tuple[Part, NDArray[np.uint32]]
 """An engine, and the ticks at which its entries died, by position: see `Part.search`."""
 
 # Up to so many hashes a search takes 0.2 ms at most, and up to that radius less at any size. It keeps the GIL:
-# to wait until a thread that adds gives it back takes longer, for one search in fifty (`benchmarks.live_index`).
+# to wait until a thread that adds gives it back takes longer, for one in a hundred (`benchmarks.live_index`).
 BRIEF_SIZE, BRIEF_RADIUS = 2_000_000, 8
 
 _LEAST_ROOM = 126  # neighbours: enough for nearly every answer, and of the sizes that numpy keeps ready

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.index import multi_index, pairs
+from app.index import pairs
 from app.index.adaptive import Adaptive
 from app.index.live import LiveIndex
 from app.index.multi_index import MultiIndex
@@ -145,8 +145,3 @@ def test_a_distance_outside_0_to_64_is_refused_at_once(engine, max_distance):
     index = engine.build(random_hashes(3), np.arange(3))
     with pytest.raises(ValueError, match="from 0 to 64"):
         index.pairs_within(max_distance)
-
-
-def test_the_sample_of_the_cost_may_be_smaller_than_a_thousand():
-    index = EagerBands.build(random_hashes(20), np.arange(20))
-    assert multi_index.tables_pay(index.place, index.tables.bands, 20, 3) in {True, False}
