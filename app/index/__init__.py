@@ -9,6 +9,6 @@ wide           the scan over codes of up to 128 bits, in two words
 pairs          self-joins: every pair within a distance, in steps
 timing, peers  how long searches take, ours and other people's
 live           an engine kept current: adds and removes findable at once, merged in the background
-kernels        the compiled loops; band_kernels and join_kernels: those of multi-index hashing and of self-joins
+kernels        the compiled loops, those of the scan; tree_, band_, table_, join_ and id_kernels: the others
 compiling      how they get compiled without ever delaying a request
 """

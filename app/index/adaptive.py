@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.index import band_kernels
+from app.index import table_kernels, tree_kernels
 from app.index.bktree import COST_OF_NODE, BKTree
 from app.index.multi_index import MultiIndex, bands_of, costs_of, effort_of, parts_of, tables_of
 from app.index.protocol import checked_hashes, checked_ids
@@ -31,7 +31,7 @@ class Adaptive(MultiIndex):
         bands = bands_of(hashes, cls.least_size)
         parts = parts_of(bands)
         rearranged = np.empty_like(hashes)
-        band_kernels.rearrange(hashes, parts, rearranged)
+        table_kernels.rearrange(hashes, parts, rearranged)
         tree = cls.tree_kind.out_of(rearranged, checked_ids(ids, len(hashes)).copy())
         tables = tables_of(tree.hashes, len(bands))
         return cls(tree.hashes, tree.ids, tables, parts, tree.nodes, cls._costs(tree))
@@ -43,7 +43,7 @@ class Adaptive(MultiIndex):
         if len(tree.nodes):
             sample = tree.hashes[:: max(len(tree) // _SAMPLE, 1)].copy()
             for radius, cost in enumerate(costs):
-                cost[2] = effort_of(len(tree)) * band_kernels.tree_cost(
+                cost[2] = effort_of(len(tree)) * tree_kernels.tree_cost(
                     tree.hashes, tree.nodes, cost[4], COST_OF_NODE, sample, radius
                 )
         return costs

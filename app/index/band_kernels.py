@@ -11,41 +11,39 @@ as they are, and a key is a shift and a mask.
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, njit, types  # type: ignore[attr-defined]
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from app.index.compiling import compiled, keeping_gil
 from app.index.kernels import (
     _ALL,
-    _COLUMNS,
-    _FIRST,
     Distances,
     Hashes,
     Ids,
-    Nodes,
     Ticks,
     _answer,
     _answers,
-    _descend,
     _hashes,
-    _inner,
     _lowest_bit,
     _name,
     _near_8,
-    _nodes,
     _popcount,
     _prefetch,
     _progress,
     _radius,
     _scan,
 )
+from app.index.tree_kernels import _COLUMNS, Nodes, _descend
 
 Keys = NDArray[np.uint32]
 
 BITS = 64
 _ONE = np.uint64(1)
 _WINDOW = 8  # hashes compared together: a key has few
+_STACK = 1024  # numbers
 
 
 class Tables(NamedTuple):
@@ -66,7 +64,7 @@ Arrays = tuple[Hashes, Ids, Hashes, Keys, Keys, Hashes, Nodes, Ids]
 """All that a search needs: see `place_of`."""
 
 Place = NDArray[np.uint64]
-"""Where those arrays are, as one: an argument costs a call 90 ns for each array."""
+"""Where those arrays are, as one: an argument costs a call 30 ns for each array."""
 
 
 def place_of(hashes: Hashes, ids: Ids, tables: Tables, parts: Hashes, nodes: Nodes, costs: Ids) -> Place:
@@ -74,7 +72,7 @@ def place_of(hashes: Hashes, ids: Ids, tables: Tables, parts: Hashes, nodes: Nod
 
     `hashes` uint64[n] rearranged by `parts`, and `ids` int64[n], in the order of the tree with these `nodes`.
     `costs` int64[65, 5], by radius: in scanned hashes, what a lookup costs, comparing a hash of a table, a search
-    in the tree, and a scan; then `smallest` of `kernels.search_tree`. ValueError for an array of another kind.
+    in the tree, and a scan; then `smallest` of `tree_kernels.search_tree`. ValueError for an array of another kind.
     """
     in_order, places, starts, bands = tables
     arrays: tuple[NDArray[Any], ...] = (hashes, ids, in_order, places, starts, parts, nodes, costs)
@@ -258,12 +256,24 @@ def _compare(
                     if died.size > 0 and 0 < died[position] <= clock:
                         continue
                     if _is_first(bands, band, radius, difference):
+                        _prefetch(ids, position)
                         if found < found_ids.size:
                             found_ids[found] = position
                             distances[found] = _popcount(difference)
                         found += 1
     _name(ids, found_ids, before, found)
     return found
+
+
+def _on_stack_code(_context: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        room = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(32), _STACK))  # type: ignore[no-untyped-call]
+        return builder.bitcast(room, ir.IntType(32).as_pointer())
+
+    return types.CPointer(types.uint32)(), generate  # type: ignore[no-untyped-call]
+
+
+_on_stack: Any = intrinsic(_on_stack_code)  # room for _STACK uint32, once for each call of a kernel
 
 
 @njit(nogil=True)
@@ -289,8 +299,10 @@ def _search(
         affordable = (min(by_tree, most) - lookups * by_lookup) // by_hash
         # Keys have at least their share of the hashes, so this many are to be expected at the least.
         if lookups * hashes.size // (starts.size // bands) <= affordable:
-            scratch = np.empty(2 * lookups + bands, np.uint32)
-            ranges = scratch[:lookups], scratch[lookups : 2 * lookups], scratch[2 * lookups :]
+            needed = 2 * lookups + bands
+            # Of the shortest searches, asking for memory is a twentieth.
+            scratch = carray(_on_stack(), (_STACK,)) if needed <= _STACK else np.empty(needed, np.uint32)
+            ranges = scratch[:lookups], scratch[lookups : 2 * lookups], scratch[2 * lookups : needed]
             counted = _look_up(hashes, in_order, places, starts, bands, query, radius, affordable, *ranges)
             if counted <= affordable:
                 way = (hashes, ids, died, clock, in_order, places, bands, query, radius)
@@ -331,7 +343,6 @@ def _opened(place: Place) -> Any:
     ), np.int64(bands)
 
 
-_parts = types.uint64[:, ::1]
 _place = types.uint64[::1]
 _deaths = (types.uint32[::1], types.int64)
 
@@ -378,66 +389,3 @@ def search_bands_many(
         numbers[found:after] = number
         found = after
     return queries.size, found, 0
-
-
-@compiled(types.void(_hashes, _parts, _hashes))
-def rearrange(hashes: Hashes, parts: Hashes, moved: Hashes) -> None:
-    """Write each of `hashes` uint64[n] to `moved` uint64[n] with its bits where `parts` puts them."""
-    for position in range(hashes.size):
-        moved[position] = _rearranged(parts, hashes[position])
-
-
-@compiled(types.void(_hashes, types.int64, types.int64, types.uint32[::1], _hashes, types.uint32[::1]))
-def fill_table(hashes: Hashes, bands: int, band: int, starts: Keys, in_order: Hashes, places: Keys) -> None:
-    """Counting sort of rearranged hashes by a band's keys: `in_order`, `places` where they were, `starts` by key.
-
-    `starts` has a place for each key and one more; those of key k end where those of k + 1 start.
-    """
-    shift = np.uint64(_shift(bands, band))
-    mask = (_ONE << np.uint64(_width(bands, band))) - _ONE
-    starts[:] = 0
-    for position in range(hashes.size):
-        starts[(hashes[position] >> shift & mask) + _ONE] += np.uint32(1)
-    for value in range(1, starts.size):
-        starts[value] += starts[value - 1]
-    for position in range(hashes.size):
-        key = hashes[position] >> shift & mask
-        place = starts[key]
-        starts[key] = place + np.uint32(1)
-        in_order[place] = hashes[position]
-        places[place] = position
-    # Each start has moved on to the next one's.
-    for value in range(starts.size - 1, 0, -1):
-        starts[value] = starts[value - 1]
-    starts[0] = 0
-
-
-@compiled(types.float64(_hashes, _nodes, types.int64, types.int64, _hashes, _radius))
-def tree_cost(
-    hashes: Hashes, nodes: Nodes, smallest: int, node_cost: int, queries: Hashes, radius: int
-) -> float:
-    """Hashes that a search of the tree compares and `node_cost` for each node it looks at: mean over `queries`."""
-    total = 0
-    stack = np.empty(64 * 64, np.uint32)
-    for number in range(queries.size):
-        stack[0] = 0
-        top = 1
-        while top > 0:
-            top -= 1
-            node = stack[top]
-            distance = _popcount(hashes[nodes[node, 0]] ^ queries[number])
-            low = max(distance - radius, 0)
-            high = min(distance + radius, 64)
-            total += node_cost + nodes[node, high + 1] - nodes[node, low]
-            inner = _inner(nodes, node)
-            child = nodes[node, _FIRST]
-            while inner != 0:
-                bucket = _lowest_bit(inner) + 1
-                inner &= inner - _ONE
-                size = int(nodes[node, bucket + 1]) - int(nodes[node, bucket])
-                if low <= bucket <= high and size >= smallest:
-                    total -= size
-                    stack[top] = child
-                    top += 1
-                child += np.uint32(1)
-    return total / queries.size

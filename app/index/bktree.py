@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.index import kernels
+from app.index import tree_kernels
 from app.index.compiling import entry_point
 from app.index.engine import ArrayEngine
 from app.index.pairs import join_by_scan
@@ -37,7 +37,7 @@ def _share_seen(radius: int) -> float:
 _LEAF_SIZE = 768  # hashes
 COST_OF_NODE = 800  # looking at a node takes as long as scanning so many hashes
 
-_search = entry_point(kernels.search_tree)
+_search = entry_point(tree_kernels.search_tree)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ class BKTree(ArrayEngine):
         """The tree over these arrays themselves, contiguous and of one length, which it brings into its order."""
         if len(hashes) >= 1 << 32:
             raise ValueError(f"a BK-tree holds fewer than 2**32 hashes, these are {len(hashes)}")
-        nodes = kernels.build_tree(hashes, ids, cls.leaf_size)
+        nodes = tree_kernels.build_tree(hashes, ids, cls.leaf_size)
         return cls(hashes, ids, nodes)
 
     def __len__(self) -> int:
@@ -114,4 +114,6 @@ class BKTree(ArrayEngine):
     ) -> tuple[int, int, int]:
         """Descend for each."""
         way = self.nodes, self.smallest_node[radius], queries, next_query, radius
-        return kernels.search_tree_many(self.hashes, self.ids, died, clock, *way, numbers, ids, distances)
+        return tree_kernels.search_tree_many(
+            self.hashes, self.ids, died, clock, *way, numbers, ids, distances
+        )

@@ -25,21 +25,12 @@ from app.index.compiling import compiled, keeping_gil
 Hashes = NDArray[np.uint64]
 Ids = NDArray[np.int64]
 Distances = NDArray[np.uint8]
-Nodes = NDArray[np.uint32]
 Ticks = NDArray[np.uint32]
 
 
-# The columns of a tree's nodes; see `BKTree`.
-_END = 65
-_FIRST = 66
-_INNER = 67
-_COLUMNS = 69
-
 _PIECE = 1 << 14  # hashes
-_DIGIT = 12  # bits
 _MANY = 26  # bits within which so many random hashes lie that most of the memory of ids is read
 _WINDOW = 64  # hashes compared together: a bit of a word for each
-_LEVELS = 24  # of a tree; random hashes need four at 150,000 and five at 10 million
 _ONE = np.uint64(1)
 _ALL = np.uint64(2**64 - 1)
 
@@ -224,82 +215,8 @@ def _scan(
     return found
 
 
-@njit(nogil=True)
-def _inner(nodes: Nodes, node: np.uint32) -> np.uint64:
-    return np.uint64(nodes[node, _INNER]) | np.uint64(nodes[node, _INNER + 1]) << np.uint64(32)
-
-
-@njit(nogil=True)
-def _prefetch_node(nodes: Nodes, node: int) -> None:
-    """Ask for the middle and the end of a node: most distances are near 32."""
-    row = nodes[node]
-    _prefetch(row, 24)
-    _prefetch(row, 40)
-    _prefetch(row, _INNER)
-
-
-@njit(nogil=True)
-def _descend(
-    hashes: Hashes,
-    ids: Ids,
-    died: Ticks,
-    clock: int,
-    nodes: Nodes,
-    smallest: int,
-    query: np.uint64,
-    radius: int,
-    found_ids: Ids,
-    distances: Distances,
-    found: int,
-) -> int:
-    """As `_collect`, for all entries, through the tree."""
-    if nodes.shape[0] == 0:
-        return _scan(hashes, ids, died, clock, query, radius, found_ids, distances, found)
-    stack = np.empty(64 * _LEVELS, np.uint32)
-    stack[0] = 0
-    top = 1
-    while top > 0:
-        top -= 1
-        node = stack[top]
-        distance = _popcount(hashes[nodes[node, 0]] ^ query)
-        low = max(distance - radius, 0)
-        high = min(distance + radius, 64)
-        inner = _inner(nodes, node)
-        below = np.uint64(max(low - 1, 0))
-        above = np.uint64(64 - high)
-        entered = inner >> below << below
-        entered = (entered << above >> above) if high > 0 else np.uint64(0)
-        # First all memory that is needed later is asked for, then what is there already is compared.
-        rest = entered
-        while rest != 0:
-            bit = _lowest_bit(rest)
-            rest &= rest - _ONE
-            begin = int(nodes[node, bit + 1])
-            if int(nodes[node, bit + 2]) - begin >= smallest:
-                child = nodes[node, _FIRST] + _popcount(inner & ((_ONE << np.uint64(bit)) - _ONE))
-                stack[top] = child
-                top += 1
-                _prefetch(hashes, begin)
-                _prefetch_node(nodes, child)
-        run = int(nodes[node, low])
-        while entered != 0:
-            bit = _lowest_bit(entered)
-            entered &= entered - _ONE
-            begin = int(nodes[node, bit + 1])
-            end = int(nodes[node, bit + 2])
-            if end - begin >= smallest:
-                found = _collect(
-                    hashes, ids, died, clock, run, begin, query, radius, found_ids, distances, found
-                )
-                run = end
-        end = int(nodes[node, high + 1])
-        found = _collect(hashes, ids, died, clock, run, end, query, radius, found_ids, distances, found)
-    return found
-
-
 _hashes = types.uint64[::1]
 _ids = types.int64[::1]
-_nodes = types.uint32[:, ::1]
 _radius = types.int64
 _entries = (_hashes, _ids, types.uint32[::1], types.int64)
 _answer = (types.int64[::1], types.uint8[::1], types.int64)
@@ -357,175 +274,12 @@ def scan_many(
     return queries.size, found, 0
 
 
-@compiled(types.int64(*_entries, _nodes, types.int64, types.uint64, _radius, *_answer))
-def search_tree(
-    hashes: Hashes,
-    ids: Ids,
-    died: Ticks,
-    clock: int,
-    nodes: Nodes,
-    smallest: int,
-    query: np.uint64,
-    radius: int,
-    found_ids: Ids,
-    distances: Distances,
-    found: int,
-) -> int:
-    """As `scan`, through the tree; nodes of fewer than `smallest` hashes are scanned like leaves."""
-    return _descend(hashes, ids, died, clock, nodes, smallest, query, radius, found_ids, distances, found)
-
-
-@compiled(_progress(*_entries, _nodes, types.int64, _hashes, types.int64, _radius, *_answers))
-def search_tree_many(
-    hashes: Hashes,
-    ids: Ids,
-    died: Ticks,
-    clock: int,
-    nodes: Nodes,
-    smallest: int,
-    queries: Hashes,
-    next_query: int,
-    radius: int,
-    numbers: Ids,
-    found_ids: Ids,
-    distances: Distances,
-) -> tuple[int, int, int]:
-    """As `scan_many`, through the tree."""
-    found = 0
-    for number in range(next_query, queries.size):
-        after = _descend(
-            hashes, ids, died, clock, nodes, smallest, queries[number], radius, found_ids, distances, found
-        )
-        if after > found_ids.size:
-            return number, found, after - found
-        numbers[found:after] = number
-        found = after
-    return queries.size, found, 0
-
-
-@njit(nogil=True)
-def _digit(number: int, low: int, shift: np.uint64) -> int:
-    """Some bits of how much larger than `low` a number is."""
-    return int((np.uint64(number) - np.uint64(low)) >> shift & np.uint64((1 << _DIGIT) - 1))
-
-
-@njit(nogil=True)
-def _split(
-    hashes: Hashes, ids: Ids, begin: int, end: int, spare_hashes: Hashes, spare_ids: Ids, node: Nodes
-) -> None:
-    """Counting sort of hashes[begin:end] and their ids by distance to the middle one; fills the node."""
-    vantage = hashes[(begin + end) // 2]
-    places = np.zeros(_END + 1, np.int64)
-    for position in range(begin, end):
-        places[_popcount(hashes[position] ^ vantage) + 1] += 1
-    places[0] = begin
-    node[0] = begin
-    for distance in range(_END):
-        places[distance + 1] += places[distance]
-        node[distance + 1] = places[distance + 1]
-    for position in range(begin, end):
-        spare_hashes[position] = hashes[position]
-        spare_ids[position] = ids[position]
-    for position in range(begin, end):
-        distance = _popcount(spare_hashes[position] ^ vantage)
-        place = places[distance]
-        places[distance] = place + 1
-        hashes[place] = spare_hashes[position]
-        ids[place] = spare_ids[position]
-
-
-@compiled(_nodes(_hashes, _ids, types.int64))
-def build_tree(hashes: Hashes, ids: Ids, leaf_size: int) -> Nodes:
-    """Bring `hashes` and `ids` into tree order, in place, and return the nodes, level by level.
-
-    A bucket of more than `leaf_size` hashes becomes a node, except at the last of `_LEVELS` levels.
-    """
-    spare_hashes = np.empty(hashes.size, np.uint64)
-    spare_ids = np.empty(hashes.size, np.int64)
-    nodes = np.empty((64 + hashes.size // (leaf_size + 1), _COLUMNS), np.uint32)
-    # a node that is numbered but not yet split holds its range in its first two columns
-    nodes[0, 0] = 0
-    nodes[0, 1] = hashes.size
-    count = 1 if hashes.size > leaf_size else 0
-    begin_of_level = 0
-    for level in range(_LEVELS):
-        end_of_level = count
-        for number in range(begin_of_level, end_of_level):
-            if count + 64 > nodes.shape[0]:
-                more = np.empty((2 * nodes.shape[0] + 64, _COLUMNS), np.uint32)
-                for row in range(count):
-                    for column in range(_COLUMNS):
-                        more[row, column] = nodes[row, column]
-                nodes = more
-            node = nodes[number]
-            _split(hashes, ids, node[0], node[1], spare_hashes, spare_ids, node)
-            node[_FIRST] = count
-            node[_INNER] = 0
-            node[_INNER + 1] = 0
-            for distance in range(1, _END):
-                if level + 1 < _LEVELS and node[distance + 1] - node[distance] > leaf_size:
-                    node[_INNER + (distance - 1) // 32] |= np.uint32(1) << np.uint32((distance - 1) % 32)
-                    nodes[count, 0] = node[distance]
-                    nodes[count, 1] = node[distance + 1]
-                    count += 1
-        begin_of_level = end_of_level
-    return nodes[:count].copy()
-
-
-@compiled(types.uint32[::1](_ids))
-def order_of(ids: Ids) -> NDArray[np.uint32]:
-    """The order that sorts `ids` int64[n], as a stable np.argsort: by counting sorts, from the lowest digit."""
-    order, spare = np.empty(ids.size, np.uint32), np.empty(ids.size, np.uint32)
-    if ids.size == 0:
-        return order
-    low = high = ids[0]
-    for position in range(ids.size):
-        order[position] = position
-        low, high = min(low, ids[position]), max(high, ids[position])
-    span = np.uint64(high) - np.uint64(low)
-    shift = np.uint64(0)
-    while span >> shift != 0:
-        starts = np.zeros((1 << _DIGIT) + 1, np.uint32)
-        for position in range(ids.size):
-            starts[_digit(ids[position], low, shift) + 1] += np.uint32(1)
-        for value in range(1 << _DIGIT):
-            starts[value + 1] += starts[value]
-        for place in range(ids.size):
-            position = order[place]
-            digit = _digit(ids[position], low, shift)
-            spare[starts[digit]] = position
-            starts[digit] += np.uint32(1)
-        order, spare = spare, order
-        shift += np.uint64(_DIGIT)
-        if shift >= 64:
-            break
-    return order
-
-
-@compiled(types.int64[::1](_ids, types.uint32[::1], _ids))
-def locate(ids: Ids, by_id: NDArray[np.uint32], wanted: Ids) -> NDArray[np.int64]:
-    """Where each of `wanted` is in `ids`, -1 if it is not there; `by_id` is the order that sorts `ids`."""
-    positions = np.empty(wanted.size, np.int64)
-    for number in range(wanted.size):
-        low = 0
-        high = by_id.size
-        while low < high:
-            middle = (low + high) // 2
-            if ids[by_id[middle]] < wanted[number]:
-                low = middle + 1
-            else:
-                high = middle
-        is_there = low < by_id.size and ids[by_id[low]] == wanted[number]
-        positions[number] = by_id[low] if is_there else -1
-    return positions
-
-
-locate_keeping_gil = keeping_gil(locate)
-
-
 def compile_kernels() -> None:
     """Fill the cache, as an install step does: importing the modules is all it takes."""
-    import app.index.join_kernels  # noqa: F401 - which imports the others
+    # The others are imported by these.
+    import app.index.id_kernels
+    import app.index.join_kernels
+    import app.index.table_kernels  # noqa: F401
 
 
 if __name__ == "__main__":

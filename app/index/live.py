@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.index import kernels
+from app.index import id_kernels
 from app.index.adaptive import Adaptive
 from app.index.engine import find, find_many
 from app.index.protocol import Engine, ManyNeighbours, Neighbours, Pairs, checked_hashes, checked_ids
@@ -171,7 +171,7 @@ class LiveIndex:
             tick = version.clock + 1
             # what allocates comes first: a failure must not leave ticks that the next change would publish
             self._tail.reserve(len(ids))
-            locate = kernels.locate_keeping_gil if len(buried) <= _BRIEF else kernels.locate
+            locate = id_kernels.locate_keeping_gil if len(buried) <= _BRIEF else id_kernels.locate
             positions = locate(version.base.ids, version.base_by_id, buried)
             positions = positions[positions >= 0]
             base_died = version.base_died
@@ -224,7 +224,7 @@ class LiveIndex:
                 (old.tail.ids[died_in_tail], old.base.ids[: len(died_in_base)][died_in_base])
             )
             base_died = np.zeros(len(base) if len(died) else 0, np.uint32)
-            base_died[kernels.locate(base.ids, by_id, died)] = _TICK_OF_SWAP
+            base_died[id_kernels.locate(base.ids, by_id, died)] = _TICK_OF_SWAP
             later = slice(len(old.tail), None)
             alive = new.alive(new.tail_died[later])
             tail = Tail(self._words)
@@ -244,7 +244,7 @@ def _base(
     if len(hashes) >= 1 << 32:
         raise ValueError(f"an index holds fewer than 2**32 hashes, these are {len(hashes)}")
     base = engine.build(hashes, ids)
-    by_id = kernels.order_of(base.ids)
+    by_id = id_kernels.order_of(base.ids)
     in_order = base.ids[by_id]
     repeated = np.flatnonzero(in_order[1:] == in_order[:-1])
     if len(repeated):

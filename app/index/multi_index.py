@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.index import band_kernels
+from app.index import band_kernels, table_kernels
 from app.index.band_kernels import BITS, Tables
 from app.index.compiling import entry_point
 from app.index.engine import BRIEF_RADIUS, BRIEF_SIZE, ArrayEngine
@@ -69,7 +69,7 @@ class MultiIndex(ArrayEngine):
         bands = bands_of(hashes, cls.least_size)
         parts = parts_of(bands)
         rearranged = np.empty_like(hashes)
-        band_kernels.rearrange(hashes, parts, rearranged)
+        table_kernels.rearrange(hashes, parts, rearranged)
         tables = tables_of(rearranged, len(bands))
         costs = costs_of(len(hashes))
         if bands:
@@ -91,7 +91,7 @@ class MultiIndex(ArrayEngine):
     def hashes(self) -> NDArray[np.uint64]:
         """The hashes by position, uint64[n], made anew."""
         hashes = np.empty_like(self.rearranged)
-        band_kernels.rearrange(self.rearranged, _inverse(self.parts), hashes)
+        table_kernels.rearrange(self.rearranged, _inverse(self.parts), hashes)
         return hashes
 
     def __len__(self) -> int:
@@ -203,5 +203,5 @@ def tables_of(rearranged: NDArray[np.uint64], bands: int) -> Tables:
     starts = np.empty(firsts[-1], np.uint32)
     for band in range(bands):
         own_starts = starts[firsts[band] : firsts[band + 1]]
-        band_kernels.fill_table(rearranged, bands, band, own_starts, in_order[band], places[band])
+        table_kernels.fill_table(rearranged, bands, band, own_starts, in_order[band], places[band])
     return Tables(in_order, places, starts, bands)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.index import kernels
+from app.index import id_kernels
 
 ROOT = Path(__file__).parents[2]
 KERNELS = 18
@@ -28,7 +28,7 @@ tempfile.TemporaryFile = os.makedirs = refuse
 SEARCH = """
 import sys
 import numpy as np
-from app.index import band_kernels, join_kernels, kernels
+from app.index import band_kernels, id_kernels, join_kernels, kernels, table_kernels, tree_kernels
 from app.index.adaptive import Adaptive
 from app.index.bktree import BKTree
 hashes = np.arange(5000, dtype=np.uint64)
@@ -37,8 +37,9 @@ assert len(BKTree.build(hashes, np.arange(5000)).within_many(hashes[:2], 1)) == 
 hashes = np.arange(10000, dtype=np.uint64)
 assert len(Adaptive.build(hashes, np.arange(10000)).within(0, 1)) == 15
 assert len(Adaptive.build(hashes, np.arange(10000)).within_many(hashes[:2], 1)) == 30
-both = {**vars(kernels), **vars(band_kernels), **vars(join_kernels)}
-compiled = [kernel for kernel in both.values() if getattr(kernel, "_can_compile", True) is False]
+modules = kernels, tree_kernels, band_kernels, table_kernels, join_kernels, id_kernels
+named = {name: value for module in modules for name, value in vars(module).items()}
+compiled = [kernel for kernel in named.values() if getattr(kernel, "_can_compile", True) is False]
 loaded = sum(sum(kernel.stats.cache_hits.values()) for kernel in compiled)
 print(len(compiled), loaded, "scipy.linalg" in sys.modules)
 """
@@ -89,7 +90,7 @@ def test_without_any_folder_to_write_kernels_are_compiled_in_memory(tmp_path):
 
 
 def test_a_cache_cut_short_by_a_crash_is_compiled_anew_and_repaired(own_cache):
-    for name in ("kernels.search_tree-*.nbc", "kernels.scan-*.nbi"):
+    for name in ("tree_kernels.search_tree-*.nbc", "kernels.scan-*.nbi"):
         file = next(own_cache.rglob(name))
         file.write_bytes(file.read_bytes()[:100])
     assert run(SEARCH, own_cache)[:2] == (KERNELS, KERNELS - 2)
@@ -109,4 +110,4 @@ def test_a_change_of_any_file_of_kernels_compiles_those_of_all_anew(tmp_path):
 
 def test_a_call_never_compiles():
     with pytest.raises(TypeError, match="No matching definition"):
-        kernels.locate(np.zeros(3), np.zeros(3, np.uint32), np.zeros(3, np.int64))
+        id_kernels.locate(np.zeros(3), np.zeros(3, np.uint32), np.zeros(3, np.int64))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.index import kernels, live
+from app.index import id_kernels, live
 from app.index.bktree import BKTree
 from app.index.live import LiveIndex
 from app.index.scan import Scan
@@ -156,7 +156,7 @@ def test_an_id_removed_twice_in_one_call_counts_once():
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 5000)))
 def test_ids_are_ordered_as_a_stable_sort_orders_them(ids):
     ids = np.array(ids, np.int64)
-    assert np.array_equal(kernels.order_of(ids), np.argsort(ids, kind="stable"))
+    assert np.array_equal(id_kernels.order_of(ids), np.argsort(ids, kind="stable"))
 
 
 def test_an_index_of_another_engine_answers_the_same():
