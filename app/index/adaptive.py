@@ -1,7 +1,7 @@
 """The BK-tree, and beside it what wins: tables of bands where keys tell hashes apart, a scan of all at large radii.
 
 Each search goes the way that costs least. What the tables cost is counted for the query itself, before anything is
-compared; what the tree costs is measured when it is built, on some of its own hashes; a scan costs what it costs.
+compared; what the tree costs is counted when it is built, for some of its own hashes; a scan costs what it costs.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from app.index import table_kernels, tree_kernels
 from app.index.bktree import COST_OF_NODE, BKTree
-from app.index.multi_index import MultiIndex, bands_of, costs_of, effort_of, parts_of, tables_of
+from app.index.multi_index import MultiIndex, costs_of, effort_of, parts_of, tables_of
 from app.index.protocol import checked_hashes, checked_ids
 
-_SAMPLE = 64  # hashes that the tree is searched for, to know what it costs
+_SAMPLE = 64  # hashes, at least, for which it is counted what the tree costs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +28,7 @@ class Adaptive(MultiIndex):
     def build(cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> Self:
         """Index copies of `hashes` uint64[n] and `ids` int64[n], n below 2**32."""
         hashes = checked_hashes(hashes)
-        bands = bands_of(hashes, cls.least_size)
+        bands = cls._bands(hashes)
         parts = parts_of(bands)
         rearranged = np.empty_like(hashes)
         table_kernels.rearrange(hashes, parts, rearranged)

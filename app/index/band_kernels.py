@@ -83,26 +83,28 @@ def place_of(hashes: Hashes, ids: Ids, tables: Tables, parts: Hashes, nodes: Nod
     return np.array([*addresses, len(hashes), len(in_order), bands, len(starts), len(nodes)], np.uint64)
 
 
-@njit(nogil=True)
-def _width(bands: int, band: int) -> int:
+def band_width(bands: int, band: int) -> int:
     """Bits in a band: as near to equal as can be, the wider first."""
     return BITS // bands + (band < BITS % bands)
 
 
-@njit(nogil=True)
-def _shift(bands: int, band: int) -> int:
+def band_shift(bands: int, band: int) -> int:
     """Where in a hash a band begins."""
     return band * (BITS // bands) + min(band, BITS % bands)
 
 
-@njit(nogil=True)
-def _reach(radius: int, bands: int, band: int) -> int:
+def band_reach(radius: int, bands: int, band: int) -> int:
     """Bits in which a band may differ: of radius = a * bands + b, a for the bands up to b, else a - 1.
 
     If every band up to b differed in more than a bits and every later one in more than a - 1, the whole would in
     more than the radius (Norouzi, Punjani and Fleet, 2012).
     """
     return radius // bands if band <= radius % bands else radius // bands - 1
+
+
+_width = njit(nogil=True)(band_width)
+_shift = njit(nogil=True)(band_shift)
+_reach = njit(nogil=True)(band_reach)
 
 
 @njit(nogil=True)
@@ -389,3 +391,6 @@ def search_bands_many(
         numbers[found:after] = number
         found = after
     return queries.size, found, 0
+
+
+search_bands_many_keeping_gil = keeping_gil(search_bands_many)

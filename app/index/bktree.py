@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.index import tree_kernels
 from app.index.compiling import entry_point
-from app.index.engine import ArrayEngine
+from app.index.engine import BRIEF, BRIEF_ROOM, ArrayEngine
 from app.index.pairs import join_by_scan
 from app.index.protocol import MAX_DISTANCE, Pairs, checked_hashes, checked_ids
 
@@ -38,6 +38,9 @@ _LEAF_SIZE = 768  # hashes
 COST_OF_NODE = 800  # looking at a node takes as long as scanning so many hashes
 
 _search = entry_point(tree_kernels.search_tree)
+_search_briefly = entry_point(tree_kernels.search_tree_keeping_gil)
+_search_many = tree_kernels.search_tree_many
+_search_many_briefly = tree_kernels.search_tree_many_keeping_gil
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +102,10 @@ class BKTree(ArrayEngine):
     ) -> int:
         """Descend."""
         way = self.nodes, self.smallest_node[radius], query, radius
-        return _search(self.hashes, self.ids, died, clock, *way, ids, distances, found)
+        # At worst it compares all, and looks at nodes for as long.
+        is_brief = len(self.hashes) <= BRIEF // 2 and len(ids) <= BRIEF_ROOM
+        search = _search_briefly if is_brief else _search
+        return search(self.hashes, self.ids, died, clock, *way, ids, distances, found)
 
     def search_many(
         self,
@@ -114,6 +120,6 @@ class BKTree(ArrayEngine):
     ) -> tuple[int, int, int]:
         """Descend for each."""
         way = self.nodes, self.smallest_node[radius], queries, next_query, radius
-        return tree_kernels.search_tree_many(
-            self.hashes, self.ids, died, clock, *way, numbers, ids, distances
-        )
+        is_brief = len(self.hashes) * len(queries) <= BRIEF // 2 and len(ids) <= BRIEF_ROOM
+        search = _search_many_briefly if is_brief else _search_many
+        return search(self.hashes, self.ids, died, clock, *way, numbers, ids, distances)

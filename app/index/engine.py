@@ -27,9 +27,10 @@ NONE_DIED = np.zeros(0, np.uint32)
 Ticked = tuple[Part, NDArray[np.uint32]]
 """An engine, and the ticks at which its entries died, by position: see `Part.search`."""
 
-# Up to so many hashes a search takes 0.2 ms at most, and up to that radius less at any size. It keeps the GIL:
-# to wait until a thread that adds gives it back takes longer, for one in a hundred (`benchmarks.live_index`).
-BRIEF_SIZE, BRIEF_RADIUS = 2_000_000, 8
+# Searches that together are likely to compare at most so many hashes, or to take as long (half a millisecond), keep
+# the GIL: to wait until a thread that adds gives it back takes longer, for one in a hundred
+# (`benchmarks.live_index`). Not with room for more neighbours than that: many take longer to write than to find.
+BRIEF, BRIEF_ROOM = 5_000_000, 4096
 
 _LEAST_ROOM = 126  # neighbours: enough for nearly every answer, and of the sizes that numpy keeps ready
 _MOST_ROOM_AT_FIRST = 1 << 20  # neighbours of a batch: 17 MB
@@ -39,7 +40,7 @@ _ID, _DISTANCE = np.dtype(np.int64), np.dtype(np.uint8)
 
 # Share of random hashes within r bits of a given one: the binomial distribution's sum up to r.
 _SHARE_WITHIN = tuple(accumulate(comb(64, bits) / 2.0**64 for bits in range(MAX_DISTANCE + 1)))
-_FEW_WITHIN = 12  # bits: a hundred random neighbours in 360 million hashes
+_FEW_WITHIN = 12  # bits: half of the least room is filled by random neighbours in 270 million hashes
 
 
 class ArrayEngine(ABC):
@@ -85,7 +86,7 @@ class ArrayEngine(ABC):
         ids, distances = _empty(room, _ID), _empty(room, _DISTANCE)
         found = self.search(NONE_DIED, 0, query, radius, ids, distances, 0)
         if found > room:
-            return find(((self, NONE_DIED),), 0, query, max_distance)
+            return find(((self, NONE_DIED),), 0, query, radius, room=found)
         return Neighbours(ids[:found], distances[:found])
 
     def within_many(self, queries: NDArray[np.uint64], max_distance: int) -> ManyNeighbours:
@@ -120,11 +121,14 @@ class ArrayEngine(ABC):
         return room if room < count else max(count, _LEAST_ROOM)
 
 
-def find(parts: Sequence[Ticked], clock: int, query: Any, max_distance: int) -> Neighbours:
-    """Everything in any of the parts, at least one, that lives at `clock` and is within the distance."""
+def find(parts: Sequence[Ticked], clock: int, query: Any, max_distance: int, *, room: int = 0) -> Neighbours:
+    """Everything in any of the parts, at least one, that lives at `clock` and is within the distance.
+
+    `room` is for how many neighbours at first, 0 for as many as are likely.
+    """
     first = parts[0][0]
     query, radius = first.checked_query(query, max_distance)
-    room = first.likely_room(radius)
+    room = room or first.likely_room(radius)
     while True:
         ids, distances = _empty(room, _ID), _empty(room, _DISTANCE)
         found = 0

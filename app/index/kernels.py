@@ -274,6 +274,9 @@ def scan_many(
     return queries.size, found, 0
 
 
+scan_many_keeping_gil = keeping_gil(scan_many)
+
+
 def compile_kernels() -> None:
     """Fill the cache, as an install step does: importing the modules is all it takes."""
     # The others are imported by these.

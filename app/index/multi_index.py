@@ -7,22 +7,19 @@ there.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import ceil, log2
+from math import ceil, comb, log2
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.index import band_kernels, table_kernels
-from app.index.band_kernels import BITS, Tables
+from app.index.band_kernels import BITS, Tables, band_reach, band_width
 from app.index.compiling import entry_point
-from app.index.engine import BRIEF_RADIUS, BRIEF_SIZE, ArrayEngine
+from app.index.engine import BRIEF, BRIEF_ROOM, ArrayEngine
 from app.index.pairs import join_by_scan, join_by_tables, tables_pay
 from app.index.protocol import MAX_DISTANCE, Pairs, checked_hashes, checked_ids
 
-# A band of about log2(n) bits has about one hash for each key. Fewer than three bands would be too wide for a table
-# (2^32 keys), more than four would take more than 56 bytes a hash.
-_LEAST_BANDS, _MOST_BANDS = 3, 4
 _SAMPLE = 4096  # hashes by which bits are put into bands
 
 # In hashes that a scan compares meanwhile, 0.105 ns each. Fitted to searches of 150,000, a million and ten million
@@ -37,6 +34,8 @@ NO_TREE = np.empty((0, 69), np.uint32)
 
 _search = entry_point(band_kernels.search_bands)
 _search_briefly = entry_point(band_kernels.search_bands_keeping_gil)
+_search_many = band_kernels.search_bands_many
+_search_many_briefly = band_kernels.search_bands_many_keeping_gil
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +43,8 @@ class MultiIndex(ArrayEngine):
     """`ids` in the order of the first band's table, and the tables.
 
     `rearranged` uint64[n] are the hashes with their bits where `parts` puts them: see `band_kernels`. There are no
-    `nodes` here. `costs` decide between tables and a scan of all: see `band_kernels.place_of`. `place` is where all
-    that is.
+    `nodes` here. `costs` decide between tables and a scan of all: see `band_kernels.place_of`. `efforts` are what
+    searches are likely to cost, by radius. `place` is where all is.
     """
 
     rearranged: NDArray[np.uint64]
@@ -54,10 +53,15 @@ class MultiIndex(ArrayEngine):
     parts: NDArray[np.uint64]
     nodes: NDArray[np.uint32]
     costs: NDArray[np.int64]
+    efforts: tuple[int, ...] = field(init=False)
     place: band_kernels.Place = field(init=False)
 
     least_size: ClassVar[int] = 8192
     """Fewer hashes than that get no tables: they are scanned."""
+    bands_at_least: ClassVar[int] = 3
+    """A band of about log2(n) bits has about one hash for each key, but two bands would have 2**32 keys each."""
+    bands_at_most: ClassVar[int] = 4
+    """Each takes 12 bytes a hash: five would take more than 56 with hash and id."""
 
     @classmethod
     def build(cls, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> Self:
@@ -66,7 +70,7 @@ class MultiIndex(ArrayEngine):
         ids = checked_ids(ids, len(hashes))
         if len(hashes) >= 1 << 32:
             raise ValueError(f"a multi-index holds fewer than 2**32 hashes, these are {len(hashes)}")
-        bands = bands_of(hashes, cls.least_size)
+        bands = cls._bands(hashes)
         parts = parts_of(bands)
         rearranged = np.empty_like(hashes)
         table_kernels.rearrange(hashes, parts, rearranged)
@@ -83,8 +87,18 @@ class MultiIndex(ArrayEngine):
             ids = ids[order]
         return cls(rearranged, ids.copy(), tables, parts, NO_TREE, costs)
 
+    @classmethod
+    def _bands(cls, hashes: NDArray[np.uint64]) -> list[list[int]]:
+        """Which bits make each band; none where hashes are few."""
+        if len(hashes) < cls.least_size:
+            return []
+        return bands_of(
+            hashes, min(max(ceil(BITS / log2(len(hashes))), cls.bands_at_least), cls.bands_at_most)
+        )
+
     def __post_init__(self) -> None:
         arrays = self.rearranged, self.ids, self.tables, self.parts, self.nodes, self.costs
+        object.__setattr__(self, "efforts", efforts_of(len(self), self.tables.bands, self.costs))
         object.__setattr__(self, "place", band_kernels.place_of(*arrays))
 
     @property
@@ -122,8 +136,8 @@ class MultiIndex(ArrayEngine):
         found: int,
     ) -> int:
         """Go the way that costs least."""
-        brief = radius <= BRIEF_RADIUS or len(self.rearranged) <= BRIEF_SIZE
-        search = _search_briefly if brief else _search
+        is_brief = self.efforts[radius] <= BRIEF and len(ids) <= BRIEF_ROOM
+        search = _search_briefly if is_brief else _search
         return search(self.place, died, clock, query, radius, ids, distances, found)
 
     def search_many(
@@ -138,9 +152,9 @@ class MultiIndex(ArrayEngine):
         distances: NDArray[np.uint8],
     ) -> tuple[int, int, int]:
         """Go the way that costs least, for each."""
-        return band_kernels.search_bands_many(
-            self.place, died, clock, queries, next_query, radius, numbers, ids, distances
-        )
+        is_brief = self.efforts[radius] * len(queries) <= BRIEF and len(ids) <= BRIEF_ROOM
+        search = _search_many_briefly if is_brief else _search_many
+        return search(self.place, died, clock, queries, next_query, radius, numbers, ids, distances)
 
 
 def costs_of(size: int) -> NDArray[np.int64]:
@@ -154,16 +168,28 @@ def effort_of(size: int) -> int:
     return 1 if size <= _CACHED else 2
 
 
-def bands_of(hashes: NDArray[np.uint64], least_size: int) -> list[list[int]]:
-    """Which bits make each band of hashes uint64[n]: those that go together are put apart, so that keys tell most.
+def efforts_of(size: int, bands: int, costs: NDArray[np.int64]) -> tuple[int, ...]:
+    """What a search costs among `size` random hashes with tables of so many bands, by radius: hashes scanned."""
+    efforts = []
+    for radius, (by_lookup, by_hash, by_tree, most, _) in enumerate(costs.tolist()):
+        lookups, met = 0, 0.0
+        for band in range(bands):
+            width = band_width(bands, band)
+            keys = sum(comb(width, bits) for bits in range(band_reach(radius, bands, band) + 1))
+            lookups += keys
+            met += keys * size / 2.0**width
+        by_tables = lookups * by_lookup + int(met * by_hash) if bands else NEVER
+        efforts.append(min(by_tables, by_tree, most))
+    return tuple(efforts)
 
-    One bit after the other, the most dependent first, goes where its correlations, squared, add least. No bands
-    where there are fewer than `least_size` hashes.
+
+def bands_of(hashes: NDArray[np.uint64], count: int) -> list[list[int]]:
+    """Which bits make each of `count` bands of hashes uint64[n]: those that go together are put apart.
+
+    So keys tell most. One bit after the other, the most dependent first, goes where its correlations, squared, add
+    least.
     """
-    if len(hashes) < least_size:
-        return []
-    count = min(max(ceil(BITS / log2(len(hashes))), _LEAST_BANDS), _MOST_BANDS)
-    widths = [BITS // count + (band < BITS % count) for band in range(count)]
+    widths = [band_width(count, band) for band in range(count)]
     sample = hashes[:: ceil(len(hashes) / _SAMPLE)]
     values = (sample[:, None] >> np.arange(BITS, dtype=np.uint64) & np.uint64(1)).astype(np.float64)
     values -= values.mean(axis=0)
@@ -198,7 +224,7 @@ def tables_of(rearranged: NDArray[np.uint64], bands: int) -> Tables:
     """A table for each band of rearranged hashes uint64[n]."""
     count = len(rearranged)
     in_order, places = np.empty((bands, count), np.uint64), np.empty((bands, count), np.uint32)
-    widths = [BITS // bands + (band < BITS % bands) for band in range(bands)]
+    widths = [band_width(bands, band) for band in range(bands)]
     firsts = np.cumsum([0, *((1 << width) + 1 for width in widths)])
     starts = np.empty(firsts[-1], np.uint32)
     for band in range(bands):

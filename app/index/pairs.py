@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.index import join_kernels
-from app.index.band_kernels import Place
+from app.index.band_kernels import Place, band_width
 from app.index.protocol import MAX_DISTANCE, Pairs
 
 _ROOM = 1 << 16  # pairs in a step
@@ -36,9 +36,8 @@ def join_by_scan(hashes: NDArray[np.uint64], ids: NDArray[np.int64], radius: int
 
 def join_by_tables(place: Place, bands: int, radius: int) -> Iterator[Pairs]:
     """Compare the hashes of keys that are near to each other; a step may find nothing."""
-    keys = 1 << 64 // bands
     step = partial(join_kernels.join_bands, place, radius)
-    return _steps(step, lambda state: (state[0] + min(state[1] / keys, 1.0)) / bands)
+    return _steps(step, lambda state: (state[0] + state[1] / (1 << band_width(bands, int(state[0])))) / bands)
 
 
 def tables_pay(place: Place, bands: int, size: int, radius: int) -> bool:

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from app.index import kernels
 from app.index.compiling import entry_point
-from app.index.engine import BRIEF_SIZE, ArrayEngine
+from app.index.engine import BRIEF, BRIEF_ROOM, ArrayEngine
 from app.index.pairs import join_by_scan
 from app.index.protocol import Pairs, checked_hashes, checked_ids
 
 _search = entry_point(kernels.scan)
 _search_briefly = entry_point(kernels.scan_keeping_gil)
+_search_many = kernels.scan_many
+_search_many_briefly = kernels.scan_many_keeping_gil
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +54,8 @@ class Scan(ArrayEngine):
         found: int,
     ) -> int:
         """Compare all."""
-        search = _search_briefly if len(self.hashes) <= BRIEF_SIZE else _search
+        is_brief = len(self.hashes) <= BRIEF and len(ids) <= BRIEF_ROOM
+        search = _search_briefly if is_brief else _search
         return search(self.hashes, self.ids, died, clock, query, radius, ids, distances, found)
 
     def search_many(
@@ -67,6 +70,8 @@ class Scan(ArrayEngine):
         distances: NDArray[np.uint8],
     ) -> tuple[int, int, int]:
         """Compare all with each."""
-        return kernels.scan_many(
+        is_brief = len(self.hashes) * len(queries) <= BRIEF and len(ids) <= BRIEF_ROOM
+        search = _search_many_briefly if is_brief else _search_many
+        return search(
             self.hashes, self.ids, died, clock, queries, next_query, radius, numbers, ids, distances
         )

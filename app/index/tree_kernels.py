@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from app.index.compiling import compiled
+from app.index.compiling import compiled, keeping_gil
 from app.index.kernels import (
     Distances,
     Hashes,
@@ -130,6 +130,9 @@ def search_tree(
     return _descend(hashes, ids, died, clock, nodes, smallest, query, radius, found_ids, distances, found)
 
 
+search_tree_keeping_gil = keeping_gil(search_tree)
+
+
 @compiled(_progress(*_entries, _nodes, types.int64, _hashes, types.int64, _radius, *_answers))
 def search_tree_many(
     hashes: Hashes,
@@ -156,6 +159,9 @@ def search_tree_many(
         numbers[found:after] = number
         found = after
     return queries.size, found, 0
+
+
+search_tree_many_keeping_gil = keeping_gil(search_tree_many)
 
 
 @njit(nogil=True)

@@ -28,6 +28,12 @@ class EagerBands(MultiIndex):
         return made
 
 
+class ThreeBands(EagerBands):
+    """As many bands as three million hashes have: with tables of 34 MB, which take long for a small test."""
+
+    bands_at_most: ClassVar[int] = 3
+
+
 class EagerAdaptive(Adaptive):
     """Goes by the tables, by the tree and by scan in turns, radius by radius."""
 

@@ -12,7 +12,7 @@ import pytest
 from app.index import id_kernels
 
 ROOT = Path(__file__).parents[2]
-KERNELS = 18
+KERNELS = 22
 
 # Root may write anywhere, so the test says what a read-only root would say: no probe, no file for writing.
 READ_ONLY = """

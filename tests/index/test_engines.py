@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.index import bktree, multi_index, scan
 from app.index import engine as engines
 from app.index.adaptive import Adaptive
 from app.index.bktree import BKTree
 from app.index.engines import ENGINES as ENGINES_BY_NAME
 from app.index.live import LiveIndex
-from app.index.multi_index import MultiIndex
+from app.index.multi_index import MultiIndex, bands_of
 from app.index.scan import Scan
 from app.settings import Settings
 from tests.index.drawn import EDGES, collections, noise, random_hashes, shuffled_ids
-from tests.index.kinds import ENGINES, BushyTree
+from tests.index.kinds import ENGINES, BushyTree, ThreeBands
 
 RADII = range(65)
 
@@ -102,6 +103,15 @@ def test_hashes_clustered_within_a_few_bits_are_found_at_every_radius(engine, bi
     hashes = centre ^ noise(20_000, bits)
     queries = [int(centre), int(hashes[5]), int(centre ^ np.uint64(2**64 - 1)), int(hashes[9]) ^ 0b1011]
     assert_equals_plain_scan(engine, hashes, shuffled_ids(len(hashes)), queries)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 4, 64])
+def test_tables_of_three_bands_find_what_a_plain_scan_finds_at_every_radius(bits):
+    hashes = np.concatenate((np.array(EDGES, np.uint64), random_hashes(3_000)))
+    if bits < 64:  # so many about each of a few
+        hashes = np.repeat(hashes[:20], 100) ^ (noise(2_000, bits) if bits else np.uint64(0))
+    queries = [int(hashes[-1]), int(hashes[-1]) ^ 0x8000_0100_0001, 0, 2**64 - 1]
+    assert_equals_plain_scan(ThreeBands, hashes, shuffled_ids(len(hashes)), queries)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -260,3 +270,80 @@ def test_the_adaptive_engine_is_exact_where_keys_tell_much_and_where_they_tell_n
         query = int(hashes[7]) ^ 0x21
         found = index.within(query, radius)
         assert len(found) == np.count_nonzero(np.bitwise_count(hashes ^ np.uint64(query)) <= radius)
+
+
+@pytest.mark.parametrize(
+    ("make", "radius", "by_tables"),
+    [
+        (random_hashes, 4, True),
+        (random_hashes, 8, True),
+        (random_hashes, 20, False),
+        (clustered_in_one_band, 3, False),
+    ],
+)
+def test_a_search_goes_the_cheaper_way(make, radius, by_tables):
+    hashes = make(100_000)
+    index = Adaptive.build(hashes, np.arange(len(hashes)))
+    # What the other way would read is wrecked.
+    (index.rearranged if by_tables else index.tables.in_order)[:] = np.uint64(0x123456789ABCDEF)
+    for query in (hashes[:20] ^ np.uint64(0x21)).tolist():
+        expected = np.count_nonzero(np.bitwise_count(hashes ^ np.uint64(query)) <= radius)
+        assert len(index.within(query, radius)) == expected
+
+
+def test_bits_that_say_the_same_are_put_into_different_bands():
+    hashes = random_hashes(10_000)
+    pairs = [(0, 1), (17, 40), (62, 63)]
+    for one, other in pairs:
+        hashes &= ~(np.uint64(1) << np.uint64(other))
+        hashes |= (hashes >> np.uint64(one) & np.uint64(1)) << np.uint64(other)
+    for count in (3, 4):
+        bands = bands_of(hashes, count)
+        assert sorted(bit for band in bands for bit in band) == list(range(64))
+        assert not any({one, other} <= set(band) for band in bands for one, other in pairs)
+
+
+@pytest.mark.parametrize("engine", [MultiIndex, Adaptive])
+@pytest.mark.parametrize(("bands_at_most", "bands"), [(3, 3), (4, 4)])
+def test_few_hashes_have_as_many_bands_as_there_may_be(engine, bands_at_most, bands):
+    kind = type("Kind", (engine,), {"bands_at_most": bands_at_most})
+    assert kind.build(random_hashes(10_000), np.arange(10_000)).tables.bands == bands
+
+
+def refuse(*_):
+    raise AssertionError("not this way")
+
+
+@pytest.mark.parametrize(
+    ("engine", "module", "names"),
+    [
+        (Scan, scan, ("_search", "_search_many")),
+        (BKTree, bktree, ("_search", "_search_many")),
+        (Adaptive, multi_index, ("_search", "_search_many")),
+    ],
+)
+def test_searches_keep_the_gil_while_they_are_short_and_find_little(engine, module, names, monkeypatch):
+    hashes = random_hashes(100_000)
+    index = LiveIndex.build(hashes, np.arange(len(hashes)), engine=engine)
+    few, many = hashes[:8], hashes[:300]
+    with monkeypatch.context() as patched:
+        for name in names:
+            patched.setattr(module, name, refuse)
+        assert len(index.within(int(few[0]), 10)) == 1
+        assert len(index.within_many(few, 10)) == 8
+    for name in names:
+        monkeypatch.setattr(module, f"{name}_briefly", refuse)
+    assert len(index.within_many(many, 10)) == 300
+    assert len(index.within(int(few[0]), 32)) > 40_000
+
+
+@pytest.mark.parametrize("build", [Adaptive.build, LiveIndex.build])
+def test_an_answer_that_outgrows_its_room_takes_a_second_search_only(build, monkeypatch):
+    hashes = random_hashes(10_000)
+    hashes[:300] = 5
+    index = build(hashes, np.arange(len(hashes)))
+    searches = []
+    search = Adaptive.search
+    monkeypatch.setattr(Adaptive, "search", lambda *given: searches.append(given) or search(*given))
+    assert len(index.within(5, 4)) == 300
+    assert len(searches) == 2

@@ -11,7 +11,7 @@ from app.index.live import LiveIndex
 from app.index.multi_index import MultiIndex
 from app.index.wide import WideScan
 from tests.index.drawn import EDGES, collections, noise, random_hashes, shuffled_ids
-from tests.index.kinds import ENGINES, EagerBands
+from tests.index.kinds import ENGINES, EagerBands, ThreeBands
 
 RADII = [0, 1, 2, 3, 7, 8, 20, 40, 63, 64]
 
@@ -22,6 +22,12 @@ class JoinedByTables(EagerBands):
     def _join(self, radius):
         if self.tables.bands:
             yield from pairs.join_by_tables(self.place, self.tables.bands, radius)
+        else:
+            yield from super()._join(radius)
+
+
+class JoinedByThreeTables(JoinedByTables, ThreeBands):
+    """As millions of hashes are joined."""
 
 
 KINDS = [*ENGINES, JoinedByTables]
@@ -85,7 +91,7 @@ def test_a_join_of_any_size_finds_each_pair_once(engine, size):
     assert joined(engine.build(hashes, ids), 6) == plain_pairs(hashes, ids, 6)
 
 
-@pytest.mark.parametrize("engine", [MultiIndex, Adaptive, LiveIndex])
+@pytest.mark.parametrize("engine", [MultiIndex, Adaptive, LiveIndex, JoinedByThreeTables])
 @pytest.mark.parametrize("radius", [0, 3, 10, 12])
 def test_a_join_of_many_finds_what_searches_find(engine, radius):
     hashes, ids = random_hashes(40_000), np.arange(40_000)
@@ -145,3 +151,12 @@ def test_a_distance_outside_0_to_64_is_refused_at_once(engine, max_distance):
     index = engine.build(random_hashes(3), np.arange(3))
     with pytest.raises(ValueError, match="from 0 to 64"):
         index.pairs_within(max_distance)
+
+
+@pytest.mark.parametrize("engine", [JoinedByTables, JoinedByThreeTables])
+def test_a_join_by_tables_gets_on_steadily(engine, monkeypatch):
+    monkeypatch.setattr(pairs, "_WORK", 20_000)
+    done = [step.done for step in engine.build(random_hashes(60_000), np.arange(60_000)).pairs_within(4)]
+    assert done == sorted(done)
+    assert done[-1] == 1
+    assert max(np.diff([0, *done])) < 0.2
