@@ -206,13 +206,19 @@ def bench_group() -> None:
 
 
 @bench_group.command("index")
-@click.option("--size", default=150_000, show_default=True, type=click.IntRange(1), help="Random hashes.")
+@click.option("--size", type=click.IntRange(1), help="Random hashes.  [default: 150000]")
 @click.option("--collection", is_flag=True, help="This service's own hashes instead.")
-@click.option("--fingerprint", default="phash", show_default=True, help="Which, of the collection.")
+@click.option("--fingerprint", help="Which, of the collection.  [default: phash]")
 @click.option("--radius", "radii", multiple=True, type=click.IntRange(0, 64), help="Only these radii.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a row for each engine and radius.")
-def bench_index(size: int, collection: bool, fingerprint: str, radii: tuple[int, ...], as_json: bool) -> None:
+def bench_index(
+    size: int | None, collection: bool, fingerprint: str | None, radii: tuple[int, ...], as_json: bool
+) -> None:
     """Time the index engines side by side, and those of others that are installed, one search at a time."""
+    if collection and size:
+        raise click.UsageError("--collection has a size of its own: leave --size out")
+    if fingerprint and not collection:
+        raise click.UsageError("--fingerprint names one of the collection: it goes with --collection")
     from dataclasses import asdict
 
     import numpy as np
@@ -220,9 +226,9 @@ def bench_index(size: int, collection: bool, fingerprint: str, radii: tuple[int,
     from app.index.timing import RADII, IndexBench
 
     if collection:
-        hashes = _stored_hashes(fingerprint)
+        hashes = _stored_hashes(fingerprint or "phash")
     else:
-        hashes = np.random.default_rng(0).integers(0, 2**64, size, dtype=np.uint64)
+        hashes = np.random.default_rng(0).integers(0, 2**64, size or 150_000, dtype=np.uint64)
     bench = IndexBench(hashes)
     timings = list(bench.run(radii or RADII))
     if as_json:
@@ -241,6 +247,8 @@ def bench_index(size: int, collection: bool, fingerprint: str, radii: tuple[int,
     click.echo()
     for built in bench.built:
         click.echo(f"{built.engine}: built in {built.seconds:.2f} s, {built.bytes_a_hash:.1f} bytes a hash")
+    if bench.absent:
+        click.echo(f"not installed, so not compared: {', '.join(bench.absent)}")
 
 
 def _stored_hashes(fingerprint: str) -> Any:

@@ -2,7 +2,10 @@
 
 upload       uploads of camera files over HTTP, their bare decode, and the naive way
 collection   with 150,000 images stored: start, upload overhead, `/similar`
-bktree       one search over random hashes, engine beside engine
+index        the Hamming engines, ours and other people's; live_index: beside writers; scale: to 100 million
+startup      how fast a stored collection is in memory
+throughput   uploads a second; hostile: beside hostile files
+fingerprints what they cost; robustness: which copies they find
 verifier     what the 256-bit verifier takes and refuses, by radius
 service      the service as a subprocess, and an HTTP client
 rows         drawn images for the table

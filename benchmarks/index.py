@@ -131,7 +131,10 @@ def main(
                     f"{found[radius]:.1f}",
                 ]
             )
-        bars += bars_of(name, len(hashes), times)
+        if bench.absent:
+            click.echo(f"{name}: no verdict without {', '.join(bench.absent)}", err=True)
+        else:
+            bars += bars_of(name, len(hashes), times)
     header = ["median us", *ENGINES, "best peer", "its us", "times", "found"]
     show(figures, table(header, rows), bars, as_json=as_json)
 

@@ -1,15 +1,16 @@
 """`python -m benchmarks.live_index`: searches while 10,000 hashes a second are added, batches, and self-joins.
 
-searches   one after the other in one thread, radius 8 and 10, before, while and after another thread adds hashes
-           to the same live index, each by itself, as uploads do, or a hundred at a time, as catching up does; the
-           merges that this leads to run in a third
+searches   one after the other in one thread, radius 8 and 10, of one hash or of eight at once, as for an upload in
+           all orientations; before, while and after another thread adds hashes to the same live index, each by
+           itself, as uploads do, or a hundred at a time, as catching up does; merges run in a third
 batch      100 hashes at once against 15 million, radius 5
 joins      every pair of 150,000 within 10 bits and of a million within 8, by one thread
 memory     bytes for each hash of each engine
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from itertools import product
 from statistics import median
 from time import perf_counter, sleep
 from typing import Self
@@ -73,30 +74,45 @@ def random_hashes(count: int, seed: int = 0) -> NDArray[np.uint64]:
     return np.random.default_rng(seed).integers(0, 2**64, count, dtype=np.uint64)
 
 
-def searches(index: LiveIndex, queries: Sequence[int], radius: int, seconds: float) -> list[float]:
+Search = Callable[[int], object]
+"""Of the query with that number."""
+
+
+def searching(index: LiveIndex, radius: int, asked: int) -> Search:
+    """A search of the index for as many hashes at once."""
+    hashes, _ = index.contents()
+    chosen = np.random.default_rng(2).integers(0, len(hashes), QUERIES)
+    queries = hashes[chosen] ^ TURNED
+    if asked == 1:
+        each = queries.tolist()
+        return lambda number: index.within(each[number % QUERIES], radius)
+    batches = [queries[start : start + asked] for start in range(0, QUERIES, asked)]
+    return lambda number: index.within_many(batches[number % len(batches)], radius)
+
+
+def searches(search: Search, seconds: float) -> list[float]:
     """Microseconds of each search, one after the other for so long."""
     taken = []
     end = perf_counter() + seconds
     while (started := perf_counter()) < end:
-        index.within(queries[len(taken) % len(queries)], radius)
+        search(len(taken))
         taken.append((perf_counter() - started) * 1e6)
     return taken
 
 
 def measure_searches(
-    size: int, radius: int, at_once: int, seconds: float
+    size: int, radius: int, asked: int, at_once: int, seconds: float
 ) -> tuple[list[str], Bar, dict[str, float]]:
     """A row of the table, what is asked, and the figures of one size, radius and kind of writer."""
     hashes = random_hashes(size)
     index = LiveIndex.build(hashes, np.arange(size))
-    chosen = np.random.default_rng(2).integers(0, size, QUERIES)
-    queries = (hashes[chosen] ^ TURNED).tolist()
-    searches(index, queries, radius, 1)
-    idle = searches(index, queries, radius, seconds)
+    search = searching(index, radius, asked)
+    searches(search, 1)
+    idle = searches(search, seconds)
     with Writer(index, size, at_once) as writer:
-        written = searches(index, queries, radius, 2 * seconds)
-    idle += searches(index, queries, radius, seconds)
-    name = f"{size} hashes, radius {radius}, {at_once} at a time"
+        written = searches(search, 2 * seconds)
+    idle += searches(search, seconds)
+    name = f"{size} hashes, radius {radius}, {asked} searched and {at_once} added at once"
     p99, idle_p99 = quantile(written, 0.99), quantile(idle, 0.99)
     row = [
         name,
@@ -167,8 +183,8 @@ def main(sizes: tuple[int, ...], seconds: float, rounds: int, *, as_json: bool) 
     rows, bars, figures = [], [], {}
     for size in sizes:
         for radius in (8, 10):
-            for at_once in (1, 100):
-                row, bar, figures[row[0]] = measure_searches(size, radius, at_once, seconds)
+            for asked, at_once in product((1, 8), (1, 100)):
+                row, bar, figures[row[0]] = measure_searches(size, radius, asked, at_once, seconds)
                 rows.append(row)
                 bars.append(bar)
     batch = measure_batch(10 * rounds)

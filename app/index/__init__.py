@@ -7,6 +7,7 @@ multi_index    multi-index hashing: tables of bands of bits
 adaptive       all three over the same hashes, each query by the cheapest: the default; engines: all by name
 wide           the scan over codes of up to 128 bits, in two words
 pairs          self-joins: every pair within a distance, in steps
+engine         what the engines share; tail, growth, verifiers: what is kept beside them
 timing, peers  how long searches take, ours and other people's
 live           an engine kept current: adds and removes findable at once, merged in the background
 kernels        the compiled loops, those of the scan; tree_, band_, table_, join_ and id_kernels: the others

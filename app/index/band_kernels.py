@@ -8,6 +8,7 @@ Hashes are held with their bits rearranged so that each band is a run of bits, t
 as they are, and a key is a shift and a mask.
 """
 
+from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,6 +106,14 @@ def band_reach(radius: int, bands: int, band: int) -> int:
 _width = njit(nogil=True)(band_width)
 _shift = njit(nogil=True)(band_shift)
 _reach = njit(nogil=True)(band_reach)
+
+
+def keys_seen(radius: int, bands: int) -> list[int]:
+    """How many keys of each band a query has to see: those within the band's reach of its own."""
+    return [
+        sum(comb(band_width(bands, band), bits) for bits in range(band_reach(radius, bands, band) + 1))
+        for band in range(bands)
+    ]
 
 
 @njit(nogil=True)

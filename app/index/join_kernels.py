@@ -4,8 +4,6 @@ A join stops where its answer has no more room or its share of work is done, and
 called again: `state` int64[5] says where, zeros at first, and -1 comes first in it when there is nothing left.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
@@ -14,7 +12,6 @@ from app.index.band_kernels import (
     Keys,
     Place,
     _is_first,
-    _keys_within,
     _near,
     _next_of_as_many_bits,
     _opened,
@@ -44,7 +41,6 @@ State = NDArray[np.int64]
 
 _SHORT_WINDOW = 8  # of `_near`
 _TILE = 2048  # hashes that stay in the nearest cache while all others pass by
-_mean_costs: Any = types.UniTuple(types.float64, 2)  # type: ignore[no-untyped-call]
 _pairs = (types.int64[::1], types.int64[::1], types.uint8[::1])
 
 
@@ -224,14 +220,11 @@ def join_bands(
     return found
 
 
-@compiled(_mean_costs(_place, _radius, types.int64))
-def table_cost(place: Place, radius: int, step: int) -> tuple[float, float]:
-    """Lookups that the tables need for a hash, and hashes that they find there: mean over each `step`-th."""
+@compiled(types.float64(_place, _radius, types.int64))
+def mean_met(place: Place, radius: int, step: int) -> float:
+    """Hashes that a query meets in the tables: mean over each `step`-th hash."""
     (hashes, _, _, _, starts, _, _, _), bands = _opened(place)
-    lookups = 0
-    for band in range(bands):
-        lookups += _keys_within(_width(bands, band), _reach(radius, bands, band))
-    total = 0
+    total: float = 0.0
     for position in range(0, hashes.size, step):
         for band in range(bands):
             own_starts = starts[_first_key(bands, band) :]
@@ -242,4 +235,5 @@ def table_cost(place: Place, radius: int, step: int) -> tuple[float, float]:
             while turned < keys:
                 total += int(own_starts[(key ^ turned) + _ONE]) - int(own_starts[key ^ turned])
                 turned = _next_key(turned, reach, keys)
-    return float(lookups), total / max((hashes.size + step - 1) // step, 1)
+    asked: int = max((hashes.size + step - 1) // step, 1)
+    return total / asked

@@ -179,9 +179,8 @@ class LiveIndex:
                 if not len(base_died):
                     base_died = np.zeros(len(version.base), np.uint32)
                 positions = positions[base_died[positions] == 0]
-                base_died[positions] = tick
-            deaths = len(positions) + self._tail.bury(buried, tick)
-            self._tail.append(hashes, ids)
+            deaths = len(positions) + self._tail.change(buried, tick, hashes, ids)
+            base_died[positions] = tick
             tail, tail_died = self._tail.view()
             living = version.living + len(ids) - deaths
             self._version = _Version(
@@ -229,7 +228,8 @@ class LiveIndex:
             alive = new.alive(new.tail_died[later])
             tail = Tail(self._words)
             tail.reserve(int(np.count_nonzero(alive)))
-            tail.append(new.tail.hashes[later][alive], new.tail.ids[later][alive])
+            nobody = np.empty(0, np.int64)
+            tail.change(nobody, 0, new.tail.hashes[later][alive], new.tail.ids[later][alive])
             seen_tail, tail_died = tail.view()
             self._tail = tail
             self._version = _Version(base, by_id, base_died, seen_tail, tail_died, _TICK_OF_SWAP, new.living)

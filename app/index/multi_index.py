@@ -7,14 +7,14 @@ there.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import ceil, comb, log2
+from math import ceil, log2
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.index import band_kernels, table_kernels
-from app.index.band_kernels import BITS, Tables, band_reach, band_width
+from app.index.band_kernels import BITS, Tables, band_width, keys_seen
 from app.index.compiling import entry_point
 from app.index.engine import BRIEF, BRIEF_ROOM, ArrayEngine
 from app.index.pairs import join_by_scan, join_by_tables, tables_pay
@@ -101,6 +101,10 @@ class MultiIndex(ArrayEngine):
         object.__setattr__(self, "efforts", efforts_of(len(self), self.tables.bands, self.costs))
         object.__setattr__(self, "place", band_kernels.place_of(*arrays))
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        # A copy has arrays of its own, so addresses of its own.
+        return type(self), (self.rearranged, self.ids, self.tables, self.parts, self.nodes, self.costs)
+
     @property
     def hashes(self) -> NDArray[np.uint64]:
         """The hashes by position, uint64[n], made anew."""
@@ -172,12 +176,9 @@ def efforts_of(size: int, bands: int, costs: NDArray[np.int64]) -> tuple[int, ..
     """What a search costs among `size` random hashes with tables of so many bands, by radius: hashes scanned."""
     efforts = []
     for radius, (by_lookup, by_hash, by_tree, most, _) in enumerate(costs.tolist()):
-        lookups, met = 0, 0.0
-        for band in range(bands):
-            width = band_width(bands, band)
-            keys = sum(comb(width, bits) for bits in range(band_reach(radius, bands, band) + 1))
-            lookups += keys
-            met += keys * size / 2.0**width
+        keys = keys_seen(radius, bands)
+        lookups = sum(keys)
+        met = sum(count * size / 2.0 ** band_width(bands, band) for band, count in enumerate(keys))
         by_tables = lookups * by_lookup + int(met * by_hash) if bands else NEVER
         efforts.append(min(by_tables, by_tree, most))
     return tuple(efforts)
@@ -216,8 +217,8 @@ def parts_of(bands: list[list[int]]) -> NDArray[np.uint64]:
 
 def _inverse(parts: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The parts that put all bits back."""
-    bit_at = {int(parts[bit // 8, 1 << bit % 8]).bit_length() - 1: bit for bit in range(BITS)}
-    return parts_of([[bit_at[place] for place in range(BITS)]])
+    moved_to = [int(parts[bit // 8, 1 << bit % 8]).bit_length() - 1 for bit in range(BITS)]
+    return parts_of([moved_to])
 
 
 def tables_of(rearranged: NDArray[np.uint64], bands: int) -> Tables:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.index import join_kernels
-from app.index.band_kernels import Place, band_width
+from app.index.band_kernels import Place, band_width, keys_seen
 from app.index.protocol import MAX_DISTANCE, Pairs
 
 _ROOM = 1 << 16  # pairs in a step
@@ -42,10 +42,11 @@ def join_by_tables(place: Place, bands: int, radius: int) -> Iterator[Pairs]:
 
 def tables_pay(place: Place, bands: int, size: int, radius: int) -> bool:
     """Whether a join of `size` hashes by the tables at `place` costs less than one by scan."""
-    if not bands or radius >= MAX_DISTANCE:
+    cost = sum(keys_seen(radius, bands)) * _LOOKUP_COST
+    # Where lookups alone cost too much, counting what they meet would take minutes.
+    if not bands or radius >= MAX_DISTANCE or cost >= size:
         return False
-    lookups, met = join_kernels.table_cost(place, radius, max(size // _SAMPLE, 1))
-    return lookups * _LOOKUP_COST + met * _HASH_COST < size
+    return cost + join_kernels.mean_met(place, radius, max(size // _SAMPLE, 1)) * _HASH_COST < size
 
 
 def _steps(step: _Step, done: Callable[[_State], float]) -> Iterator[Pairs]:

@@ -1,7 +1,6 @@
 """Other people's exact range searches over 64-bit hashes, where they are installed: what ours is measured by."""
 
 from collections.abc import Callable, Iterator, Sequence, Sized
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,11 @@ _MOST_FLIPS = 3  # bits turned in a band: beyond, its flat index is faster by fa
 _MOST_IN_PYTHON = 150_000
 
 
-def peers(hashes: NDArray[np.uint64]) -> Iterator[tuple[str, int, Search]]:
-    """Name, largest sensible radius and search of every peer that can be imported, on one thread."""
+def peers(hashes: NDArray[np.uint64], absent: list[str]) -> Iterator[tuple[str, int, Search]]:
+    """Name, largest sensible radius and search of every peer that can be imported, on one thread.
+
+    The names of the others are appended to `absent`.
+    """
     in_python = len(hashes) <= _MOST_IN_PYTHON
     for name, most, make in (
         ("numpy", 64, _numpy),
@@ -25,8 +27,12 @@ def peers(hashes: NDArray[np.uint64]) -> Iterator[tuple[str, int, Search]]:
         ("usearch", 64, _usearch),
         *((("pybktree", 64, _pybktree), ("imagededup", 64, _imagededup)) if in_python else ()),
     ):
-        with suppress(ImportError):
-            yield name, most, make(hashes)
+        try:
+            search = make(hashes)
+        except ImportError:
+            absent.append(name)
+        else:
+            yield name, most, search
 
 
 def _numpy(hashes: NDArray[np.uint64]) -> Search:

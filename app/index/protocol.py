@@ -186,7 +186,10 @@ def checked_distance(max_distance: int) -> int:
 
 def checked_hash(value: int | np.uint64) -> int:
     """One hash as an int; a ValueError unless it is a whole number from 0 to 2**64 - 1."""
-    number = int(value)
+    try:
+        number = int(value)
+    except (TypeError, OverflowError, ValueError):  # None, infinity, not a number
+        number = -1
     if number != value or not 0 <= number <= LARGEST_HASH:
         raise ValueError(f"the hash is {value}, it must be a whole number from 0 to 2**64 - 1")
     return number
@@ -194,15 +197,24 @@ def checked_hash(value: int | np.uint64) -> int:
 
 def checked_hashes(values: NDArray[np.uint64], words: tuple[int, ...] = ()) -> NDArray[np.uint64]:
     """`values` as a contiguous, writable uint64[n, *words], copied only if needed; else a ValueError."""
-    if values.dtype != np.uint64 or values.ndim == 0 or values.shape[1:] != words:
+    is_array = isinstance(values, np.ndarray)
+    if not is_array or values.dtype != np.uint64 or values.ndim == 0 or values.shape[1:] != words:
         wanted = ", ".join(map(str, ("n", *words)))
-        raise ValueError(f"hashes must be uint64[{wanted}], these are {values.dtype}{list(values.shape)}")
+        raise ValueError(f"hashes must be uint64[{wanted}], these are {_kind_of(values)}")
     return np.require(values, requirements=["C", "W", "A"])
 
 
 def checked_ids(values: NDArray[np.int64], count: int | None = None) -> NDArray[np.int64]:
     """`values` as a contiguous int64[count], any length if that is None; ValueError for any other array."""
-    if values.dtype != np.int64 or values.ndim != 1 or count not in {None, len(values)}:
+    is_array = isinstance(values, np.ndarray)
+    if not is_array or values.dtype != np.int64 or values.ndim != 1 or count not in {None, len(values)}:
         wanted = "k" if count is None else count
-        raise ValueError(f"ids must be int64[{wanted}], these are {values.dtype}{list(values.shape)}")
+        raise ValueError(f"ids must be int64[{wanted}], these are {_kind_of(values)}")
     return np.require(values, requirements=["C", "W", "A"])
+
+
+def _kind_of(values: Any) -> str:
+    """What an argument is, to tell of in an error."""
+    if isinstance(values, np.ndarray):
+        return f"{values.dtype}{list(values.shape)}"
+    return f"a {type(values).__name__}"

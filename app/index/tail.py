@@ -27,26 +27,33 @@ class Tail:
         self._places: dict[int, int] = {}  # of the living: one for each id
 
     def reserve(self, count: int) -> None:
-        """Make room for `count` more entries; afterwards `append` of so many allocates no array."""
+        """Make room for `count` more entries; afterwards `change` of so many does not grow."""
         needed = self._count + count
         self._hashes = grown(self._hashes, needed)
         self._ids = grown(self._ids, needed)
         self._died = grown(self._died, needed)
 
-    def append(self, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> None:
-        """Add living entries; room for them is reserved, none of the ids lives here, none occurs twice."""
+    def change(
+        self, buried: NDArray[np.int64], tick: int, hashes: NDArray[np.uint64], ids: NDArray[np.int64]
+    ) -> int:
+        """Let the living entries of `buried` die at `tick` and append others; returns how many died.
+
+        Room is reserved for those; none of their ids occurs twice, or lives here and is not buried. If this fails,
+        nothing has changed.
+        """
         start, end = self._count, self._count + len(ids)
+        living = [(id_, place) for id_ in buried.tolist() if (place := self._places.get(id_)) is not None]
+        died = np.array([place for _, place in living], np.int64)
+        added = dict(zip(ids.tolist(), range(start, end), strict=True))
         self._hashes[start:end] = hashes
         self._ids[start:end] = ids
-        self._places.update(zip(ids.tolist(), range(start, end), strict=True))
+        self._places.update(added)  # the last that takes memory
+        for id_, _ in living:
+            if id_ not in added:
+                del self._places[id_]
+        self._died[died] = tick
         self._count = end
-
-    def bury(self, ids: NDArray[np.int64], tick: int) -> int:
-        """Let the living entries of `ids` die at `tick`; returns how many there were."""
-        places = [place for id_ in ids.tolist() if (place := self._places.pop(id_, None)) is not None]
-        if places:
-            self._died[places] = tick
-        return len(places)
+        return len(living)
 
     def view(self) -> tuple[Scan | WideScan, NDArray[np.uint32]]:
         """The entries so far, as an engine, and the ticks of their deaths."""

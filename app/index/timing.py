@@ -3,7 +3,7 @@
 The engines take turns of fifty different queries each, so that whatever else the machine does meets all of them,
 and what an engine reads is in the cache as far as fifty searches read it again. Before that each searches for
 others for a while: memory that nobody has touched for a minute is slow at first, and that of a service is not.
-Their answers are compared.
+The sizes of their answers are compared.
 """
 
 import statistics
@@ -62,7 +62,9 @@ class IndexBench:
             seconds = time.perf_counter() - started
             self.built.append(Built(name, seconds, engine.nbytes / len(hashes)))
             self._searches[name] = 64, engine.within
-        for name, most, search in peers(hashes):
+        self.absent: list[str] = []
+        """Peers that are not installed."""
+        for name, most, search in peers(hashes, self.absent):
             self._searches[name] = most, search
         chosen = np.random.default_rng(0).integers(0, len(hashes), QUERIES + _WARM_UPS)
         queries: list[int] = (hashes[chosen] ^ np.uint64(_TURNED)).tolist()

@@ -32,7 +32,7 @@ _FIRST = 66
 _INNER = 67
 _COLUMNS = 69
 
-_LEVELS = 24  # of a tree; random hashes need four at 150,000 and five at 10 million
+_LEVELS = 24  # of a tree; random hashes need three at 150,000 and six at ten million
 _ONE = np.uint64(1)
 
 

@@ -51,8 +51,11 @@ class WideScan(ArrayEngine):
 
     def checked_query(self, query: NDArray[np.uint64], max_distance: int) -> tuple[NDArray[np.uint64], int]:
         """Query uint64[2] and radius, 0 to 128, or a ValueError."""
-        if query.dtype != np.uint64 or query.shape != (WORDS,):
-            raise ValueError(f"a query must be uint64[{WORDS}], this is {query.dtype}{list(query.shape)}")
+        shape = getattr(query, "shape", None)
+        if shape != (WORDS,) or query.dtype != np.uint64:
+            raise ValueError(
+                f"a query must be uint64[{WORDS}], this is {getattr(query, 'dtype', type(query))}{shape}"
+            )
         return query, _checked_distance(max_distance)
 
     def checked_queries(

@@ -201,7 +201,7 @@ def test_a_max_distance_outside_0_to_64_is_refused(engine, max_distance):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("query", [-1, 2**64, 0.5, np.int64(-5)])
+@pytest.mark.parametrize("query", [-1, 2**64, 0.5, np.int64(-5), float("inf"), float("nan"), None])
 def test_a_hash_outside_64_bits_is_refused(engine, query):
     index = engine.build(random_hashes(3), np.arange(3))
     with pytest.raises(ValueError, match="from 0 to 2\\*\\*64 - 1"):

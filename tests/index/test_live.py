@@ -1,6 +1,8 @@
 """The live index against a dict, with changes in the middle of merges."""
 
+import copy
 import logging
+import pickle
 import time
 from typing import ClassVar
 
@@ -11,9 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from app.index import id_kernels, live
+from app.index.adaptive import Adaptive
 from app.index.bktree import BKTree
 from app.index.live import LiveIndex
+from app.index.multi_index import MultiIndex
 from app.index.scan import Scan
+from tests.index.drawn import noise, random_hashes, shuffled_ids
+from tests.index.kinds import ENGINES, EagerAdaptive
 
 IDS = st.lists(st.integers(0, 25), max_size=12)
 HASHES = st.sampled_from([0, 1, 3, 7, 2**63, 2**63 + 1, 2**64 - 1, 2**64 - 2, 0x0F0F])
@@ -45,25 +51,36 @@ def rows(neighbours):
     return list(zip(ordered.distances.tolist(), ordered.ids.tolist(), strict=True))
 
 
-class InterruptedTree(BKTree):
-    """A tree that, while it is being built, does what the test asks: what another thread could do then."""
+class Interrupted:
+    """An engine that, while it is being built, does what the test asks: what another thread could do then."""
 
     meanwhile: ClassVar[list] = []
 
     @classmethod
     def build(cls, hashes, ids):
-        tree = super().build(hashes, ids)
-        while cls.meanwhile:
-            cls.meanwhile.pop(0)()
-        return tree
+        built = super().build(hashes, ids)
+        while Interrupted.meanwhile:
+            Interrupted.meanwhile.pop(0)()
+        return built
+
+
+class InterruptedTree(Interrupted, BKTree):
+    """The tree."""
+
+
+class InterruptedAdaptive(Interrupted, EagerAdaptive):
+    """Tables, tree and scan in turns, whatever the size."""
 
 
 class ChangesAgainstDict(RuleBasedStateMachine):
     """Any order of changes, searches and merges, with changes and searches in the middle of merges."""
 
+    engine = InterruptedTree
+
     def __init__(self):
         super().__init__()
-        self.index = LiveIndex.build(as_hashes([]), as_ids([]), engine=InterruptedTree)
+        Interrupted.meanwhile.clear()
+        self.index = LiveIndex.build(as_hashes([]), as_ids([]), engine=self.engine)
         self.model = {}
         self.earlier = []  # versions that a slow reader may still hold, and what they were
 
@@ -93,7 +110,7 @@ class ChangesAgainstDict(RuleBasedStateMachine):
     )
     def merge_while_things_change(self, changes):
         for entries, removed in changes:
-            InterruptedTree.meanwhile += [
+            Interrupted.meanwhile += [
                 lambda entries=entries, removed=removed: self.change(entries, removed),
                 self.holds_what_the_dict_holds,
             ]
@@ -125,8 +142,87 @@ class ChangesAgainstDict(RuleBasedStateMachine):
             assert dict(zip(ids.tolist(), hashes.tolist(), strict=True)) == model
 
 
+class ChangesOfTables(ChangesAgainstDict):
+    """The same where hashes are rearranged."""
+
+    engine = InterruptedAdaptive
+
+
 TestChangesAgainstDict = ChangesAgainstDict.TestCase
 TestChangesAgainstDict.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestChangesOfTables = ChangesOfTables.TestCase
+TestChangesOfTables.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine is not LiveIndex])
+def test_deaths_and_merges_of_many(engine):
+    hashes, ids = random_hashes(40_000), shuffled_ids(40_000)
+    hashes[20_000:] = hashes[:20_000] ^ noise(20_000, 12)
+    built = engine.build(hashes, ids)
+    assert np.array_equal(built.hashes[np.argsort(built.ids)], hashes[np.argsort(ids)])
+    index = LiveIndex.build(hashes, ids, engine=engine)
+    index.remove(ids[::3])
+    alive = np.ones(len(ids), bool)
+    alive[::3] = False
+    for _ in range(3):
+        for radius in (0, 1, 2, 8, 9, 10, 20, 21, 22):
+            many = index.within_many(hashes[:6], radius)
+            for number, query in enumerate(hashes[:6]):
+                expected = np.sort(ids[(np.bitwise_count(hashes ^ query) <= radius) & alive])
+                assert np.array_equal(np.sort(index.within(int(query), radius).ids), expected)
+                assert np.array_equal(np.sort(many.ids[many.queries == number]), expected)
+        index.merge_now()
+
+
+@pytest.mark.parametrize("engine", [MultiIndex, Adaptive])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda engine: pickle.loads(pickle.dumps(engine))])
+def test_a_copy_of_an_engine_has_arrays_of_its_own(engine, copied):
+    hashes = random_hashes(50_000)
+    other = copied(engine.build(hashes, np.arange(len(hashes))))
+    assert other.place[0] == other.rearranged.ctypes.data
+    assert other.within(int(hashes[7]), 0).ids.tolist() == [7]
+
+
+def test_pairs_of_the_dead_are_not_joined():
+    index = an_index(4)
+    index.remove(as_ids([1, 2]))
+    assert [(pairs.left.tolist(), pairs.right.tolist()) for pairs in index.pairs_within(64)] == [([0], [3])]
+
+
+def test_what_changes_during_a_merge_is_left_for_the_next():
+    index = an_index(10, engine=InterruptedTree)
+    Interrupted.meanwhile.append(lambda: index.add(as_hashes([1, 2, 3]), as_ids([20, 21, 22])))
+    Interrupted.meanwhile.append(lambda: index.remove(as_ids([4, 5])))
+    index.merge_now()
+    assert index._unmerged == 5
+
+
+def out_of_memory(*_):
+    raise MemoryError
+
+
+def test_a_change_that_fails_has_no_part_in_the_next(monkeypatch):
+    index = an_index(10)
+    with monkeypatch.context() as patched:
+        patched.setattr(live.Tail, "change", out_of_memory)
+        with pytest.raises(MemoryError):
+            index.remove(as_ids([5]))
+    index.remove(as_ids([6]))
+    assert len(index) == 9
+    assert 5 in index.contents()[1]
+
+
+def test_a_merge_that_goes_on_failing_is_tried_ever_more_rarely(monkeypatch, caplog):
+    index = an_index()
+    index._merge_at = 4
+    tried = []
+    monkeypatch.setattr(LiveIndex, "_merge", lambda _: tried.append(1) or out_of_memory())
+    with caplog.at_level(logging.CRITICAL):
+        for number in range(1000):
+            index.add(as_hashes([number]), as_ids([number]))
+            while index._merge_scheduled:
+                time.sleep(0.0005)
+    assert 5 <= len(tried) <= 10
 
 
 def an_index(count=0, **options):

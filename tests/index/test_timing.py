@@ -1,6 +1,7 @@
-"""`claimprint bench index`: every engine is timed, and their answers are compared."""
+"""`claimprint bench index`: every engine is timed, and the sizes of their answers are compared."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -48,3 +49,17 @@ def test_unknown_fingerprint_of_the_collection_is_named():
     done = CliRunner().invoke(main, ["bench", "index", "--collection", "--fingerprint", "nohash"])
     assert done.exit_code == 1
     assert "no fingerprint nohash" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--collection", "--size", "5"], ["--fingerprint", "phash"], ["--size", "0"]]
+)
+def test_options_that_do_not_go_together_are_refused(arguments):
+    done = CliRunner().invoke(main, ["bench", "index", *arguments])
+    assert done.exit_code == 2
+    assert "Error" in done.output
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert "not compared: faiss_flat, faiss_multi_hash" in run("--size", "10", "--radius", "2")
