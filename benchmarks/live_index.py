@@ -160,7 +160,7 @@ def measure_memory(size: int) -> tuple[list[str], list[Bar], dict[str, float]]:
     tree = LiveIndex.build(hashes, ids, engine=BKTree).nbytes
     # Tables by key, and what says where bits go: of a size of their own, whatever the number of hashes.
     bands = MultiIndex.build(hashes, ids)
-    fixed = bands.tables.starts.nbytes + bands.parts.nbytes + bands.costs.nbytes
+    fixed = bands.tables.starts.nbytes + bands.moves.nbytes + bands.costs.nbytes
     by_bands = LiveIndex.build(hashes, ids, engine=MultiIndex).nbytes - fixed
     both = LiveIndex.build(hashes, ids, engine=Adaptive).nbytes - fixed
     figures = {"bktree": tree / size, "multi_index": by_bands / size, "auto": both / size, "fixed": fixed}

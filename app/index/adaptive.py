@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.index import table_kernels, tree_kernels
+from app.index.band_kernels import BY_TREE, SMALLEST
 from app.index.bktree import COST_OF_NODE, BKTree
-from app.index.multi_index import MultiIndex, costs_of, effort_of, parts_of, tables_of
+from app.index.multi_index import MultiIndex, costs_of, effort_of, moves_of, tables_of
 from app.index.protocol import checked_hashes, checked_ids
 
 _SAMPLE = 64  # hashes, at least, for which it is counted what the tree costs
@@ -29,21 +30,21 @@ class Adaptive(MultiIndex):
         """Index copies of `hashes` uint64[n] and `ids` int64[n], n below 2**32."""
         hashes = checked_hashes(hashes)
         bands = cls._bands(hashes)
-        parts = parts_of(bands)
+        moves = moves_of(bands)
         rearranged = np.empty_like(hashes)
-        table_kernels.rearrange(hashes, parts, rearranged)
+        table_kernels.rearrange(hashes, moves, rearranged)
         tree = cls.tree_kind.out_of(rearranged, checked_ids(ids, len(hashes)).copy())
         tables = tables_of(tree.hashes, len(bands))
-        return cls(tree.hashes, tree.ids, tables, parts, tree.nodes, cls._costs(tree))
+        return cls(tree.hashes, tree.ids, tables, moves, tree.nodes, cls._costs(tree))
 
     @classmethod
     def _costs(cls, tree: BKTree) -> NDArray[np.int64]:
         costs = costs_of(len(tree))
-        costs[:, 4] = cls.tree_kind.smallest_node
+        costs[:, SMALLEST] = cls.tree_kind.smallest_node
         if len(tree.nodes):
             sample = tree.hashes[:: max(len(tree) // _SAMPLE, 1)].copy()
             for radius, cost in enumerate(costs):
-                cost[2] = effort_of(len(tree)) * tree_kernels.tree_cost(
-                    tree.hashes, tree.nodes, cost[4], COST_OF_NODE, sample, radius
+                cost[BY_TREE] = effort_of(len(tree)) * tree_kernels.tree_cost(
+                    tree.hashes, tree.nodes, cost[SMALLEST], COST_OF_NODE, sample, radius
                 )
         return costs

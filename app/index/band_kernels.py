@@ -27,9 +27,9 @@ from app.index.kernels import (
     Ticks,
     _answer,
     _answers,
+    _fetch_ids,
     _hashes,
     _lowest_bit,
-    _name,
     _near_8,
     _popcount,
     _prefetch,
@@ -37,11 +37,13 @@ from app.index.kernels import (
     _radius,
     _scan,
 )
-from app.index.tree_kernels import _COLUMNS, Nodes, _descend
+from app.index.tree_kernels import COLUMNS, Nodes, _descend
 
 Keys = NDArray[np.uint32]
 
 BITS = 64
+BY_LOOKUP, BY_HASH, BY_TREE, BY_SCAN, SMALLEST = range(5)
+"""The columns of costs; see `addresses_of`."""
 _ONE = np.uint64(1)
 _WINDOW = 8  # hashes compared together: a key has few
 _STACK = 1024  # numbers
@@ -62,21 +64,23 @@ class Tables(NamedTuple):
 
 
 Arrays = tuple[Hashes, Ids, Hashes, Keys, Keys, Hashes, Nodes, Ids]
-"""All that a search needs: see `place_of`."""
+"""All that a search needs: see `addresses_of`."""
 
-Place = NDArray[np.uint64]
+Addresses = NDArray[np.uint64]
 """Where those arrays are, as one: an argument costs a call 30 ns for each array."""
 
 
-def place_of(hashes: Hashes, ids: Ids, tables: Tables, parts: Hashes, nodes: Nodes, costs: Ids) -> Place:
+def addresses_of(
+    hashes: Hashes, ids: Ids, tables: Tables, moves: Hashes, nodes: Nodes, costs: Ids
+) -> Addresses:
     """The addresses and sizes of what a search needs; good for as long as the caller keeps the arrays.
 
-    `hashes` uint64[n] rearranged by `parts`, and `ids` int64[n], in the order of the tree with these `nodes`.
+    `hashes` uint64[n] rearranged by `moves`, and `ids` int64[n], in the order of the tree with these `nodes`.
     `costs` int64[65, 5], by radius: in scanned hashes, what a lookup costs, comparing a hash of a table, a search
     in the tree, and a scan; then `smallest` of `tree_kernels.search_tree`. ValueError for an array of another kind.
     """
     in_order, places, starts, bands = tables
-    arrays: tuple[NDArray[Any], ...] = (hashes, ids, in_order, places, starts, parts, nodes, costs)
+    arrays: tuple[NDArray[Any], ...] = (hashes, ids, in_order, places, starts, moves, nodes, costs)
     for array, kind in zip(arrays, ("u8", "i8", "u8", "u4", "u4", "u8", "u4", "i8"), strict=True):
         if array.dtype != kind or not array.flags.c_contiguous:
             raise ValueError(f"arrays must be contiguous, this is {array.dtype}{list(array.shape)}")
@@ -135,11 +139,11 @@ def _next_of_as_many_bits(number: np.uint64) -> np.uint64:
 
 
 @njit(nogil=True)
-def _rearranged(parts: Hashes, value: np.uint64) -> np.uint64:
-    """A hash with its bits where `parts` uint64[8, 256] puts them: what each value of each of its bytes adds."""
+def _rearranged(moves: Hashes, value: np.uint64) -> np.uint64:
+    """A hash with its bits where `moves` uint64[8, 256] puts them: what each value of each of its bytes adds."""
     moved = np.uint64(0)
     for byte in range(8):
-        moved |= parts[byte, value >> np.uint64(8 * byte) & np.uint64(255)]
+        moved |= moves[byte, value >> np.uint64(8 * byte) & np.uint64(255)]
     return moved
 
 
@@ -272,7 +276,7 @@ def _compare(
                             found_ids[found] = position
                             distances[found] = _popcount(difference)
                         found += 1
-    _name(ids, found_ids, before, found)
+    _fetch_ids(ids, found_ids, before, found)
     return found
 
 
@@ -300,14 +304,14 @@ def _search(
     found: int,
 ) -> int:
     """Append what one hash finds, by the cheapest way; see `search_bands`."""
-    hashes, ids, in_order, places, starts, parts, nodes, costs = arrays
-    by_lookup, by_hash, by_tree, most, smallest = costs[radius]
-    query = _rearranged(parts, query)
+    hashes, ids, in_order, places, starts, moves, nodes, costs = arrays
+    by_lookup, by_hash, by_tree, by_scan, smallest = costs[radius]
+    query = _rearranged(moves, query)
     if bands > 0:
         lookups = 0
         for band in range(bands):
             lookups += _keys_within(_width(bands, band), _reach(radius, bands, band))
-        affordable = (min(by_tree, most) - lookups * by_lookup) // by_hash
+        affordable = (min(by_tree, by_scan) - lookups * by_lookup) // by_hash
         # Keys have at least their share of the hashes, so this many are to be expected at the least.
         if lookups * hashes.size // (starts.size // bands) <= affordable:
             needed = 2 * lookups + bands
@@ -318,7 +322,7 @@ def _search(
             if counted <= affordable:
                 way = (hashes, ids, died, clock, in_order, places, bands, query, radius)
                 return _compare(*way, *ranges, found_ids, distances, found)
-    if by_tree < most:
+    if by_tree < by_scan:
         return _descend(hashes, ids, died, clock, nodes, smallest, query, radius, found_ids, distances, found)
     return _scan(hashes, ids, died, clock, query, radius, found_ids, distances, found)
 
@@ -339,28 +343,34 @@ _to_uint32: Any = _pointer(types.uint32)
 
 
 @njit(nogil=True)
-def _opened(place: Place) -> Any:
-    """The arrays that `Place` tells of, and the number of bands."""
-    count, tables, bands, keys, nodes = place[8], place[9], place[10], place[11], place[12]
+def _opened(addresses: Addresses) -> Any:
+    """The arrays that `Addresses` tells of, and the number of bands."""
+    count, tables, bands, keys, nodes = (
+        addresses[8],
+        addresses[9],
+        addresses[10],
+        addresses[11],
+        addresses[12],
+    )
     return (
-        carray(_to_uint64(place[0]), (count,)),
-        carray(_to_int64(place[1]), (count,)),
-        carray(_to_uint64(place[2]), (tables, count)),
-        carray(_to_uint32(place[3]), (tables, count)),
-        carray(_to_uint32(place[4]), (keys,)),
-        carray(_to_uint64(place[5]), (8, 256)),
-        carray(_to_uint32(place[6]), (nodes, _COLUMNS)),
-        carray(_to_int64(place[7]), (BITS + 1, 5)),
+        carray(_to_uint64(addresses[0]), (count,)),
+        carray(_to_int64(addresses[1]), (count,)),
+        carray(_to_uint64(addresses[2]), (tables, count)),
+        carray(_to_uint32(addresses[3]), (tables, count)),
+        carray(_to_uint32(addresses[4]), (keys,)),
+        carray(_to_uint64(addresses[5]), (8, 256)),
+        carray(_to_uint32(addresses[6]), (nodes, COLUMNS)),
+        carray(_to_int64(addresses[7]), (BITS + 1, 5)),
     ), np.int64(bands)
 
 
-_place = types.uint64[::1]
+_addresses = types.uint64[::1]
 _deaths = (types.uint32[::1], types.int64)
 
 
-@compiled(types.int64(_place, *_deaths, types.uint64, _radius, *_answer))
+@compiled(types.int64(_addresses, *_deaths, types.uint64, _radius, *_answer))
 def search_bands(
-    place: Place,
+    addresses: Addresses,
     died: Ticks,
     clock: int,
     query: np.uint64,
@@ -369,17 +379,17 @@ def search_bands(
     distances: Distances,
     found: int,
 ) -> int:
-    """As `kernels.scan`, through the tables, through the tree, or by scan, over the arrays at a `place_of`."""
-    arrays, bands = _opened(place)
+    """As `kernels.scan`, through the tables, through the tree, or by scan, over the arrays at these addresses."""
+    arrays, bands = _opened(addresses)
     return _search(arrays, bands, died, clock, query, radius, found_ids, distances, found)
 
 
 search_bands_keeping_gil = keeping_gil(search_bands)
 
 
-@compiled(_progress(_place, *_deaths, _hashes, types.int64, _radius, *_answers))
+@compiled(_progress(_addresses, *_deaths, _hashes, types.int64, _radius, *_answers))
 def search_bands_many(
-    place: Place,
+    addresses: Addresses,
     died: Ticks,
     clock: int,
     queries: Hashes,
@@ -390,7 +400,7 @@ def search_bands_many(
     distances: Distances,
 ) -> tuple[int, int, int]:
     """As `kernels.scan_many`, each query as `search_bands`."""
-    arrays, bands = _opened(place)
+    arrays, bands = _opened(addresses)
     found = 0
     for number in range(next_query, queries.size):
         query = queries[number]

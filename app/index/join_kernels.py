@@ -9,13 +9,13 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from app.index.band_kernels import (
+    Addresses,
     Keys,
-    Place,
+    _addresses,
     _is_first,
     _near,
     _next_of_as_many_bits,
     _opened,
-    _place,
     _reach,
     _row,
     _shift,
@@ -165,9 +165,9 @@ def _put_near(
     return found
 
 
-@compiled(types.int64(_place, _radius, types.int64[::1], types.int64, *_pairs))
+@compiled(types.int64(_addresses, _radius, types.int64[::1], types.int64, *_pairs))
 def join_bands(
-    place: Place,
+    addresses: Addresses,
     radius: int,
     state: State,
     most_windows: int,
@@ -175,13 +175,13 @@ def join_bands(
     right: Ids,
     distances: Distances,
 ) -> int:
-    """Write pairs within `radius` by the tables at a `place_of`; returns the count.
+    """Write pairs within `radius` by the tables at these addresses; returns the count.
 
     In each band the hashes of each key are compared with those of the keys near to it, each two keys once. `left`
     and `right` have room for 8 at least. Stops after about `most_windows` times 8 comparisons. State: band, key, in
     which bits the other key differs, number of the one hash, number of the other.
     """
-    (hashes, ids, in_order, places, starts, _, _, _), bands = _opened(place)
+    (hashes, ids, in_order, places, starts, _, _, _), bands = _opened(addresses)
     found = 0
     windows = 0
     for band in range(state[0], bands):
@@ -220,10 +220,10 @@ def join_bands(
     return found
 
 
-@compiled(types.float64(_place, _radius, types.int64))
-def mean_met(place: Place, radius: int, step: int) -> float:
+@compiled(types.float64(_addresses, _radius, types.int64))
+def mean_met(addresses: Addresses, radius: int, step: int) -> float:
     """Hashes that a query meets in the tables: mean over each `step`-th hash."""
-    (hashes, _, _, _, starts, _, _, _), bands = _opened(place)
+    (hashes, _, _, _, starts, _, _, _), bands = _opened(addresses)
     total: float = 0.0
     for position in range(0, hashes.size, step):
         for band in range(bands):

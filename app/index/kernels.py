@@ -56,7 +56,7 @@ def _near_code(lanes: int) -> Any:
     undefined = ir.Constant(vector, ir.Undefined)
     firsts = ir.Constant(ir.VectorType(number, lanes), [0] * lanes)
 
-    def code(_context: Any, values: Any, _place: Any, _query: Any, _radius: Any) -> Any:
+    def code(_context: Any, values: Any, _addresses: Any, _query: Any, _radius: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             def in_each_lane(value: Any) -> Any:
                 one = builder.insert_element(undefined, value, ir.Constant(number, 0))
@@ -121,7 +121,7 @@ def _append(
 ) -> int:
     """Append those of the entries from `window` on whose bit in `near` is set, and that live; returns the count.
 
-    Ids are left to `_name` unless there are many.
+    Ids are left to `_fetch_ids` unless there are many.
     """
     if died.size > 0:
         rest = near
@@ -143,7 +143,7 @@ def _append(
 
 
 @njit(nogil=True)
-def _name(ids: Ids, found_ids: Ids, start: int, stop: int) -> None:
+def _fetch_ids(ids: Ids, found_ids: Ids, start: int, stop: int) -> None:
     """Put ids in the place of positions in an answer, if it found room: of many at once, to wait for them once."""
     if stop <= found_ids.size:
         for place in range(np.uint64(start), np.uint64(stop)):
@@ -192,7 +192,7 @@ def _collect(
                 hashes, ids, died, clock, np.uint64(first), near, query, radius, found_ids, distances, found
             )
     if radius < _MANY:
-        _name(ids, found_ids, before, found)
+        _fetch_ids(ids, found_ids, before, found)
     return found
 
 

@@ -19,6 +19,7 @@ from app.index.compiling import entry_point
 from app.index.engine import BRIEF, BRIEF_ROOM, ArrayEngine
 from app.index.pairs import join_by_scan, join_by_tables, tables_pay
 from app.index.protocol import MAX_DISTANCE, Pairs, checked_hashes, checked_ids
+from app.index.tree_kernels import COLUMNS
 
 _SAMPLE = 4096  # hashes by which bits are put into bands
 
@@ -30,7 +31,7 @@ NEVER = np.iinfo(np.int64).max // 4
 # So many hashes are in the processor's cache, mostly; to read one more than that takes a scan twice as long.
 _CACHED = 4_000_000
 
-NO_TREE = np.empty((0, 69), np.uint32)
+NO_TREE = np.empty((0, COLUMNS), np.uint32)
 
 _search = entry_point(band_kernels.search_bands)
 _search_briefly = entry_point(band_kernels.search_bands_keeping_gil)
@@ -42,19 +43,19 @@ _search_many_briefly = band_kernels.search_bands_many_keeping_gil
 class MultiIndex(ArrayEngine):
     """`ids` in the order of the first band's table, and the tables.
 
-    `rearranged` uint64[n] are the hashes with their bits where `parts` puts them: see `band_kernels`. There are no
-    `nodes` here. `costs` decide between tables and a scan of all: see `band_kernels.place_of`. `efforts` are what
-    searches are likely to cost, by radius. `place` is where all is.
+    `rearranged` uint64[n] are the hashes with their bits where `moves` puts them: see `band_kernels`. There are no
+    `nodes` here. `costs` decide between tables and a scan of all: see `band_kernels.addresses_of`. By radius,
+    `efforts` are what searches are likely to cost. `addresses` is where all is.
     """
 
     rearranged: NDArray[np.uint64]
     ids: NDArray[np.int64]
     tables: Tables
-    parts: NDArray[np.uint64]
+    moves: NDArray[np.uint64]
     nodes: NDArray[np.uint32]
     costs: NDArray[np.int64]
     efforts: tuple[int, ...] = field(init=False)
-    place: band_kernels.Place = field(init=False)
+    addresses: band_kernels.Addresses = field(init=False)
 
     least_size: ClassVar[int] = 8192
     """Fewer hashes than that get no tables: they are scanned."""
@@ -71,9 +72,9 @@ class MultiIndex(ArrayEngine):
         if len(hashes) >= 1 << 32:
             raise ValueError(f"a multi-index holds fewer than 2**32 hashes, these are {len(hashes)}")
         bands = cls._bands(hashes)
-        parts = parts_of(bands)
+        moves = moves_of(bands)
         rearranged = np.empty_like(hashes)
-        table_kernels.rearrange(hashes, parts, rearranged)
+        table_kernels.rearrange(hashes, moves, rearranged)
         tables = tables_of(rearranged, len(bands))
         costs = costs_of(len(hashes))
         if bands:
@@ -85,7 +86,7 @@ class MultiIndex(ArrayEngine):
                 in_order=tables.in_order[1:].copy(), places=position_of[tables.places[1:]]
             )
             ids = ids[order]
-        return cls(rearranged, ids.copy(), tables, parts, NO_TREE, costs)
+        return cls(rearranged, ids.copy(), tables, moves, NO_TREE, costs)
 
     @classmethod
     def _bands(cls, hashes: NDArray[np.uint64]) -> list[list[int]]:
@@ -97,19 +98,19 @@ class MultiIndex(ArrayEngine):
         )
 
     def __post_init__(self) -> None:
-        arrays = self.rearranged, self.ids, self.tables, self.parts, self.nodes, self.costs
+        arrays = self.rearranged, self.ids, self.tables, self.moves, self.nodes, self.costs
         object.__setattr__(self, "efforts", efforts_of(len(self), self.tables.bands, self.costs))
-        object.__setattr__(self, "place", band_kernels.place_of(*arrays))
+        object.__setattr__(self, "addresses", band_kernels.addresses_of(*arrays))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         # A copy has arrays of its own, so addresses of its own.
-        return type(self), (self.rearranged, self.ids, self.tables, self.parts, self.nodes, self.costs)
+        return type(self), (self.rearranged, self.ids, self.tables, self.moves, self.nodes, self.costs)
 
     @property
     def hashes(self) -> NDArray[np.uint64]:
         """The hashes by position, uint64[n], made anew."""
         hashes = np.empty_like(self.rearranged)
-        table_kernels.rearrange(self.rearranged, _inverse(self.parts), hashes)
+        table_kernels.rearrange(self.rearranged, _inverse(self.moves), hashes)
         return hashes
 
     def __len__(self) -> int:
@@ -119,13 +120,13 @@ class MultiIndex(ArrayEngine):
     def nbytes(self) -> int:
         """Bytes of memory that the arrays take."""
         in_order, places, starts, _ = self.tables
-        arrays = self.rearranged, self.ids, in_order, places, starts, self.parts, self.nodes, self.costs
+        arrays = self.rearranged, self.ids, in_order, places, starts, self.moves, self.nodes, self.costs
         return sum(array.nbytes for array in arrays)
 
     def _join(self, radius: int) -> Iterator[Pairs]:
         bands = self.tables.bands
-        if tables_pay(self.place, bands, len(self), radius):
-            yield from join_by_tables(self.place, bands, radius)
+        if tables_pay(self.addresses, bands, len(self), radius):
+            yield from join_by_tables(self.addresses, bands, radius)
         else:
             yield from join_by_scan(self.rearranged, self.ids, radius)
 
@@ -142,7 +143,7 @@ class MultiIndex(ArrayEngine):
         """Go the way that costs least."""
         is_brief = self.efforts[radius] <= BRIEF and len(ids) <= BRIEF_ROOM
         search = _search_briefly if is_brief else _search
-        return search(self.place, died, clock, query, radius, ids, distances, found)
+        return search(self.addresses, died, clock, query, radius, ids, distances, found)
 
     def search_many(
         self,
@@ -158,11 +159,11 @@ class MultiIndex(ArrayEngine):
         """Go the way that costs least, for each."""
         is_brief = self.efforts[radius] * len(queries) <= BRIEF and len(ids) <= BRIEF_ROOM
         search = _search_many_briefly if is_brief else _search_many
-        return search(self.place, died, clock, queries, next_query, radius, numbers, ids, distances)
+        return search(self.addresses, died, clock, queries, next_query, radius, numbers, ids, distances)
 
 
 def costs_of(size: int) -> NDArray[np.int64]:
-    """Costs int64[65, 5] as `band_kernels.place_of` takes them, for `size` hashes and without a tree."""
+    """Costs int64[65, 5] as `band_kernels.addresses_of` takes them, for `size` hashes and without a tree."""
     costs = [LOOKUP_COST, HASH_COST, NEVER, size * effort_of(size), 0]
     return np.tile(np.array(costs, np.int64), (MAX_DISTANCE + 1, 1))
 
@@ -175,12 +176,12 @@ def effort_of(size: int) -> int:
 def efforts_of(size: int, bands: int, costs: NDArray[np.int64]) -> tuple[int, ...]:
     """What a search costs among `size` random hashes with tables of so many bands, by radius: hashes scanned."""
     efforts = []
-    for radius, (by_lookup, by_hash, by_tree, most, _) in enumerate(costs.tolist()):
+    for radius, (by_lookup, by_hash, by_tree, by_scan, _) in enumerate(costs.tolist()):
         keys = keys_seen(radius, bands)
         lookups = sum(keys)
         met = sum(count * size / 2.0 ** band_width(bands, band) for band, count in enumerate(keys))
         by_tables = lookups * by_lookup + int(met * by_hash) if bands else NEVER
-        efforts.append(min(by_tables, by_tree, most))
+        efforts.append(min(by_tables, by_tree, by_scan))
     return tuple(efforts)
 
 
@@ -205,20 +206,20 @@ def bands_of(hashes: NDArray[np.uint64], count: int) -> list[list[int]]:
     return bands
 
 
-def parts_of(bands: list[list[int]]) -> NDArray[np.uint64]:
+def moves_of(bands: list[list[int]]) -> NDArray[np.uint64]:
     """What each value of each byte of a hash adds to it once rearranged, uint64[8, 256]; no bands: all stays."""
     places = [bit for band in bands for bit in band] or list(range(BITS))
     values = np.arange(256, dtype=np.uint64)
-    parts = np.zeros((8, 256), np.uint64)
+    moves = np.zeros((8, 256), np.uint64)
     for place, bit in enumerate(places):
-        parts[bit // 8] |= (values >> np.uint64(bit % 8) & np.uint64(1)) << np.uint64(place)
-    return parts
+        moves[bit // 8] |= (values >> np.uint64(bit % 8) & np.uint64(1)) << np.uint64(place)
+    return moves
 
 
-def _inverse(parts: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The parts that put all bits back."""
-    moved_to = [int(parts[bit // 8, 1 << bit % 8]).bit_length() - 1 for bit in range(BITS)]
-    return parts_of([moved_to])
+def _inverse(moves: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The moves that put all bits back."""
+    moved_to = [int(moves[bit // 8, 1 << bit % 8]).bit_length() - 1 for bit in range(BITS)]
+    return moves_of([moved_to])
 
 
 def tables_of(rearranged: NDArray[np.uint64], bands: int) -> Tables:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.index import join_kernels
-from app.index.band_kernels import Place, band_width, keys_seen
+from app.index.band_kernels import Addresses, band_width, keys_seen
 from app.index.protocol import MAX_DISTANCE, Pairs
 
 _ROOM = 1 << 16  # pairs in a step
@@ -34,19 +34,19 @@ def join_by_scan(hashes: NDArray[np.uint64], ids: NDArray[np.int64], radius: int
     return _steps(step, lambda state: (state[0] / len(hashes)) ** 2)
 
 
-def join_by_tables(place: Place, bands: int, radius: int) -> Iterator[Pairs]:
+def join_by_tables(addresses: Addresses, bands: int, radius: int) -> Iterator[Pairs]:
     """Compare the hashes of keys that are near to each other; a step may find nothing."""
-    step = partial(join_kernels.join_bands, place, radius)
+    step = partial(join_kernels.join_bands, addresses, radius)
     return _steps(step, lambda state: (state[0] + state[1] / (1 << band_width(bands, int(state[0])))) / bands)
 
 
-def tables_pay(place: Place, bands: int, size: int, radius: int) -> bool:
-    """Whether a join of `size` hashes by the tables at `place` costs less than one by scan."""
+def tables_pay(addresses: Addresses, bands: int, size: int, radius: int) -> bool:
+    """Whether a join of `size` hashes by the tables at `addresses` costs less than one by scan."""
     cost = sum(keys_seen(radius, bands)) * _LOOKUP_COST
     # Where lookups alone cost too much, counting what they meet would take minutes.
     if not bands or radius >= MAX_DISTANCE or cost >= size:
         return False
-    return cost + join_kernels.mean_met(place, radius, max(size // _SAMPLE, 1)) * _HASH_COST < size
+    return cost + join_kernels.mean_met(addresses, radius, max(size // _SAMPLE, 1)) * _HASH_COST < size
 
 
 def _steps(step: _Step, done: Callable[[_State], float]) -> Iterator[Pairs]:

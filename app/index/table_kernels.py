@@ -9,14 +9,14 @@ from app.index.kernels import Hashes, _hashes
 
 _LOW_BITS = 13  # of a key: as many more make the parts that a table is sorted in
 _ONE = np.uint64(1)
-_parts = types.uint64[:, ::1]
+_moves = types.uint64[:, ::1]
 
 
-@compiled(types.void(_hashes, _parts, _hashes))
-def rearrange(hashes: Hashes, parts: Hashes, moved: Hashes) -> None:
-    """Write each of `hashes` uint64[n] to `moved` uint64[n] with its bits where `parts` puts them."""
+@compiled(types.void(_hashes, _moves, _hashes))
+def rearrange(hashes: Hashes, moves: Hashes, moved: Hashes) -> None:
+    """Write each of `hashes` uint64[n] to `moved` uint64[n] with its bits where `moves` puts them."""
     for position in range(hashes.size):
-        moved[position] = _rearranged(parts, hashes[position])
+        moved[position] = _rearranged(moves, hashes[position])
 
 
 @njit(nogil=True)

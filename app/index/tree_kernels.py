@@ -30,7 +30,7 @@ Nodes = NDArray[np.uint32]
 _END = 65
 _FIRST = 66
 _INNER = 67
-_COLUMNS = 69
+COLUMNS = 69
 
 _LEVELS = 24  # of a tree; random hashes need three at 150,000 and six at ten million
 _ONE = np.uint64(1)
@@ -197,7 +197,7 @@ def build_tree(hashes: Hashes, ids: Ids, leaf_size: int) -> Nodes:
     """
     spare_hashes = np.empty(hashes.size, np.uint64)
     spare_ids = np.empty(hashes.size, np.int64)
-    nodes = np.empty((64 + hashes.size // (leaf_size + 1), _COLUMNS), np.uint32)
+    nodes = np.empty((64 + hashes.size // (leaf_size + 1), COLUMNS), np.uint32)
     # a node that is numbered but not yet split holds its range in its first two columns
     nodes[0, 0] = 0
     nodes[0, 1] = hashes.size
@@ -207,9 +207,9 @@ def build_tree(hashes: Hashes, ids: Ids, leaf_size: int) -> Nodes:
         end_of_level = count
         for number in range(begin_of_level, end_of_level):
             if count + 64 > nodes.shape[0]:
-                more = np.empty((2 * nodes.shape[0] + 64, _COLUMNS), np.uint32)
+                more = np.empty((2 * nodes.shape[0] + 64, COLUMNS), np.uint32)
                 for row in range(count):
-                    for column in range(_COLUMNS):
+                    for column in range(COLUMNS):
                         more[row, column] = nodes[row, column]
                 nodes = more
             node = nodes[number]
@@ -233,7 +233,7 @@ def tree_cost(
 ) -> float:
     """Hashes that a search of the tree compares and `node_cost` for each node it looks at: mean over `queries`."""
     total = 0
-    stack = np.empty(64 * 64, np.uint32)
+    stack = np.empty(64 * _LEVELS, np.uint32)
     for number in range(queries.size):
         stack[0] = 0
         top = 1

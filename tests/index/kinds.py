@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from app.index.adaptive import Adaptive
+from app.index.band_kernels import BY_SCAN, BY_TREE
 from app.index.bktree import BKTree
 from app.index.live import LiveIndex
 from app.index.multi_index import NEVER, MultiIndex
@@ -24,7 +25,7 @@ class EagerBands(MultiIndex):
     @classmethod
     def build(cls, hashes, ids):
         made = super().build(hashes, ids)
-        made.costs[:, 3] = NEVER
+        made.costs[:, BY_SCAN] = NEVER
         return made
 
 
@@ -44,7 +45,7 @@ class EagerAdaptive(Adaptive):
     def build(cls, hashes, ids):
         made = super().build(hashes, ids)
         for radius, cost in enumerate(made.costs):
-            cost[2:4] = [(NEVER, NEVER), (-1, NEVER), (NEVER, -1)][radius % 3]
+            cost[[BY_TREE, BY_SCAN]] = [(NEVER, NEVER), (-1, NEVER), (NEVER, -1)][radius % 3]
         return made
 
 

@@ -179,7 +179,7 @@ def test_deaths_and_merges_of_many(engine):
 def test_a_copy_of_an_engine_has_arrays_of_its_own(engine, copied):
     hashes = random_hashes(50_000)
     other = copied(engine.build(hashes, np.arange(len(hashes))))
-    assert other.place[0] == other.rearranged.ctypes.data
+    assert other.addresses[0] == other.rearranged.ctypes.data
     assert other.within(int(hashes[7]), 0).ids.tolist() == [7]
 
 

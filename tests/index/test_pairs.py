@@ -21,7 +21,7 @@ class JoinedByTables(EagerBands):
 
     def _join(self, radius):
         if self.tables.bands:
-            yield from pairs.join_by_tables(self.place, self.tables.bands, radius)
+            yield from pairs.join_by_tables(self.addresses, self.tables.bands, radius)
         else:
             yield from super()._join(radius)
 
@@ -113,7 +113,7 @@ def test_a_join_goes_the_cheaper_way():
         (few_keys, 6, False),
     ):
         index = Adaptive.build(hashes, np.arange(len(hashes)))
-        assert pairs.tables_pay(index.place, index.tables.bands, len(hashes), radius) == by_tables
+        assert pairs.tables_pay(index.addresses, index.tables.bands, len(hashes), radius) == by_tables
 
 
 def test_copies_by_the_hundred_thousand_are_streamed_and_a_join_can_be_cancelled():
