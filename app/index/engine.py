@@ -27,10 +27,10 @@ NONE_DIED = np.zeros(0, np.uint32)
 Ticked = tuple[Part, NDArray[np.uint32]]
 """An engine, and the ticks at which its entries died, by position: see `Part.search`."""
 
-# Searches that together are likely to compare at most so many hashes, or to take as long (half a millisecond), keep
+# Searches that together are likely to compare at most so many hashes, or to take as long (0.2 ms), keep
 # the GIL: to wait until a thread that adds gives it back takes longer, for one in a hundred
 # (`benchmarks.live_index`). Not with room for more neighbours than that: many take longer to write than to find.
-BRIEF, BRIEF_ROOM = 5_000_000, 4096
+BRIEF, BRIEF_ROOM = 2_000_000, 4096
 
 _LEAST_ROOM = 126  # neighbours: enough for nearly every answer, and of the sizes that numpy keeps ready
 _MOST_ROOM_AT_FIRST = 1 << 20  # neighbours of a batch: 17 MB
@@ -145,9 +145,10 @@ def find_many(
     """`find` for each of the queries."""
     queries, radius = parts[0][0].checked_queries(queries, max_distance)
     columns = [_find_many(engine, died, clock, queries, radius) for engine, died in parts]
-    if len(parts) == 1:
-        return ManyNeighbours(*columns[0])
-    numbers, ids, distances = (np.concatenate(each) for each in zip(*columns, strict=True))
+    filled = [each for each in columns if len(each[0])]
+    if len(filled) < 2:  # as nearly always: a tail is small
+        return ManyNeighbours(*(filled or columns)[0])
+    numbers, ids, distances = (np.concatenate(each) for each in zip(*filled, strict=True))
     order = np.argsort(numbers, kind="stable")
     return ManyNeighbours(numbers[order], ids[order], distances[order])
 
