@@ -24,8 +24,8 @@ demo: .venv/dev
 
 # Versions and hashes only: no index and no download address is ever written.
 lock: .venv/dev
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build -o requirements.lock
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf .venv
