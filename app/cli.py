@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from app.errors import ClaimprintError, InvalidValue, StartupError, Unavailable
 from app.settings import Settings, settings_from_environment
@@ -206,18 +207,17 @@ def bench_group() -> None:
 
 
 @bench_group.command("index")
-@click.option("--size", type=click.IntRange(1), help="Random hashes.  [default: 150000]")
+@click.option("--size", default=150_000, show_default=True, type=click.IntRange(1), help="Random hashes.")
 @click.option("--collection", is_flag=True, help="This service's own hashes instead.")
-@click.option("--fingerprint", help="Which, of the collection.  [default: phash]")
+@click.option("--fingerprint", default="phash", show_default=True, help="Which, of the collection.")
 @click.option("--radius", "radii", multiple=True, type=click.IntRange(0, 64), help="Only these radii.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a row for each engine and radius.")
-def bench_index(
-    size: int | None, collection: bool, fingerprint: str | None, radii: tuple[int, ...], as_json: bool
-) -> None:
+def bench_index(size: int, collection: bool, fingerprint: str, radii: tuple[int, ...], as_json: bool) -> None:
     """Time the index engines side by side, and those of others that are installed, one search at a time."""
-    if collection and size:
+    source = click.get_current_context().get_parameter_source
+    if collection and source("size") != ParameterSource.DEFAULT:
         raise click.UsageError("--collection has a size of its own: leave --size out")
-    if fingerprint and not collection:
+    if not collection and source("fingerprint") != ParameterSource.DEFAULT:
         raise click.UsageError("--fingerprint names one of the collection: it goes with --collection")
     from dataclasses import asdict
 
@@ -226,9 +226,9 @@ def bench_index(
     from app.index.timing import RADII, IndexBench
 
     if collection:
-        hashes = _stored_hashes(fingerprint or "phash")
+        hashes = _stored_hashes(fingerprint)
     else:
-        hashes = np.random.default_rng(0).integers(0, 2**64, size or 150_000, dtype=np.uint64)
+        hashes = np.random.default_rng(0).integers(0, 2**64, size, dtype=np.uint64)
     bench = IndexBench(hashes)
     timings = list(bench.run(radii or RADII))
     if as_json:
