@@ -35,11 +35,11 @@ class Adaptive(MultiIndex):
         table_kernels.rearrange(hashes, moves, rearranged)
         tree = cls.tree_kind.out_of(rearranged, checked_ids(ids, len(hashes)).copy())
         tables = tables_of(tree.hashes, len(bands))
-        return cls(tree.hashes, tree.ids, tables, moves, tree.nodes, cls._costs(tree))
+        return cls(tree.hashes, tree.ids, tables, moves, tree.nodes, cls._costs(tree, len(bands)))
 
     @classmethod
-    def _costs(cls, tree: BKTree) -> NDArray[np.int64]:
-        costs = costs_of(len(tree))
+    def _costs(cls, tree: BKTree, bands: int) -> NDArray[np.int64]:
+        costs = costs_of(len(tree), bands)
         costs[:, SMALLEST] = cls.tree_kind.smallest_node
         if len(tree.nodes):
             sample = tree.hashes[:: max(len(tree) // _SAMPLE, 1)].copy()

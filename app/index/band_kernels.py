@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types  # type: ignore[attr-defined]
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -42,7 +41,7 @@ from app.index.tree_kernels import COLUMNS, Nodes, _descend
 Keys = NDArray[np.uint32]
 
 BITS = 64
-BY_LOOKUP, BY_HASH, BY_TREE, BY_SCAN, SMALLEST = range(5)
+LOOKUPS, BY_LOOKUP, BY_HASH, BY_TREE, BY_SCAN, SMALLEST = range(6)
 """The columns of costs; see `addresses_of`."""
 _ONE = np.uint64(1)
 _WINDOW = 8  # hashes compared together: a key has few
@@ -76,8 +75,9 @@ def addresses_of(
     """The addresses and sizes of what a search needs; good for as long as the caller keeps the arrays.
 
     `hashes` uint64[n] rearranged by `moves`, and `ids` int64[n], in the order of the tree with these `nodes`.
-    `costs` int64[65, 5], by radius: in scanned hashes, what a lookup costs, comparing a hash of a table, a search
-    in the tree, and a scan; then `smallest` of `tree_kernels.search_tree`. ValueError for an array of another kind.
+    `costs` int64[65, 6], by radius: how many lookups a search needs; in scanned hashes, what a lookup costs,
+    comparing a hash of a table, a search in the tree, and a scan; then `smallest` of `tree_kernels.search_tree`.
+    ValueError for an array of another kind.
     """
     in_order, places, starts, bands = tables
     arrays: tuple[NDArray[Any], ...] = (hashes, ids, in_order, places, starts, moves, nodes, costs)
@@ -118,17 +118,6 @@ def keys_seen(radius: int, bands: int) -> list[int]:
         sum(comb(band_width(bands, band), bits) for bits in range(band_reach(radius, bands, band) + 1))
         for band in range(bands)
     ]
-
-
-@njit(nogil=True)
-def _keys_within(width: int, reach: int) -> int:
-    """Number of keys of `width` bits within `reach` bits of one."""
-    total = 0
-    of_this_many = 1
-    for bits in range(reach + 1):
-        total += of_this_many
-        of_this_many = of_this_many * (width - bits) // (bits + 1)
-    return total
 
 
 @njit(nogil=True)
@@ -282,13 +271,14 @@ def _compare(
 
 def _on_stack_code(_context: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
-        room = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(32), _STACK))  # type: ignore[no-untyped-call]
+        with builder.goto_entry_block():  # once for each call; not numba's own, which fills it with zeros
+            room = builder.alloca(ir.ArrayType(ir.IntType(32), _STACK))
         return builder.bitcast(room, ir.IntType(32).as_pointer())
 
     return types.CPointer(types.uint32)(), generate  # type: ignore[no-untyped-call]
 
 
-_on_stack: Any = intrinsic(_on_stack_code)  # room for _STACK uint32, once for each call of a kernel
+_on_stack: Any = intrinsic(_on_stack_code)  # room for _STACK uint32, with anything in it
 
 
 @njit(nogil=True)
@@ -305,12 +295,9 @@ def _search(
 ) -> int:
     """Append what one hash finds, by the cheapest way; see `search_bands`."""
     hashes, ids, in_order, places, starts, moves, nodes, costs = arrays
-    by_lookup, by_hash, by_tree, by_scan, smallest = costs[radius]
+    lookups, by_lookup, by_hash, by_tree, by_scan, smallest = costs[radius]
     query = _rearranged(moves, query)
     if bands > 0:
-        lookups = 0
-        for band in range(bands):
-            lookups += _keys_within(_width(bands, band), _reach(radius, bands, band))
         affordable = (min(by_tree, by_scan) - lookups * by_lookup) // by_hash
         # Keys have at least their share of the hashes, so this many are to be expected at the least.
         if lookups * hashes.size // (starts.size // bands) <= affordable:
@@ -360,7 +347,7 @@ def _opened(addresses: Addresses) -> Any:
         carray(_to_uint32(addresses[4]), (keys,)),
         carray(_to_uint64(addresses[5]), (8, 256)),
         carray(_to_uint32(addresses[6]), (nodes, COLUMNS)),
-        carray(_to_int64(addresses[7]), (BITS + 1, 5)),
+        carray(_to_int64(addresses[7]), (BITS + 1, 6)),
     ), np.int64(bands)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.index import band_kernels, table_kernels
-from app.index.band_kernels import BITS, Tables, band_width, keys_seen
+from app.index.band_kernels import BITS, LOOKUPS, Tables, band_width, keys_seen
 from app.index.compiling import entry_point
 from app.index.engine import BRIEF, BRIEF_ROOM, ArrayEngine
 from app.index.pairs import join_by_scan, join_by_tables, tables_pay
@@ -76,7 +76,7 @@ class MultiIndex(ArrayEngine):
         rearranged = np.empty_like(hashes)
         table_kernels.rearrange(hashes, moves, rearranged)
         tables = tables_of(rearranged, len(bands))
-        costs = costs_of(len(hashes))
+        costs = costs_of(len(hashes), len(bands))
         if bands:
             order = tables.places[0]
             position_of = np.empty_like(order)
@@ -162,10 +162,12 @@ class MultiIndex(ArrayEngine):
         return search(self.addresses, died, clock, queries, next_query, radius, numbers, ids, distances)
 
 
-def costs_of(size: int) -> NDArray[np.int64]:
-    """Costs int64[65, 5] as `band_kernels.addresses_of` takes them, for `size` hashes and without a tree."""
-    costs = [LOOKUP_COST, HASH_COST, NEVER, size * effort_of(size), 0]
-    return np.tile(np.array(costs, np.int64), (MAX_DISTANCE + 1, 1))
+def costs_of(size: int, bands: int) -> NDArray[np.int64]:
+    """Costs int64[65, 6] as `band_kernels.addresses_of` takes them, for `size` hashes and without a tree."""
+    costs = [0, LOOKUP_COST, HASH_COST, NEVER, size * effort_of(size), 0]
+    by_radius = np.tile(np.array(costs, np.int64), (MAX_DISTANCE + 1, 1))
+    by_radius[:, LOOKUPS] = [sum(keys_seen(radius, bands)) for radius in range(MAX_DISTANCE + 1)]
+    return by_radius
 
 
 def effort_of(size: int) -> int:
@@ -176,9 +178,8 @@ def effort_of(size: int) -> int:
 def efforts_of(size: int, bands: int, costs: NDArray[np.int64]) -> tuple[int, ...]:
     """What a search costs among `size` random hashes with tables of so many bands, by radius: hashes scanned."""
     efforts = []
-    for radius, (by_lookup, by_hash, by_tree, by_scan, _) in enumerate(costs.tolist()):
+    for radius, (lookups, by_lookup, by_hash, by_tree, by_scan, _) in enumerate(costs.tolist()):
         keys = keys_seen(radius, bands)
-        lookups = sum(keys)
         met = sum(count * size / 2.0 ** band_width(bands, band) for band, count in enumerate(keys))
         by_tables = lookups * by_lookup + int(met * by_hash) if bands else NEVER
         efforts.append(min(by_tables, by_tree, by_scan))

@@ -200,7 +200,7 @@ def checked_hashes(values: NDArray[np.uint64], words: tuple[int, ...] = ()) -> N
     is_array = isinstance(values, np.ndarray)
     if not is_array or values.dtype != np.uint64 or values.ndim == 0 or values.shape[1:] != words:
         wanted = ", ".join(map(str, ("n", *words)))
-        raise ValueError(f"hashes must be uint64[{wanted}], these are {_kind_of(values)}")
+        raise ValueError(f"hashes must be uint64[{wanted}], these are {kind_of(values)}")
     return np.require(values, requirements=["C", "W", "A"])
 
 
@@ -209,11 +209,11 @@ def checked_ids(values: NDArray[np.int64], count: int | None = None) -> NDArray[
     is_array = isinstance(values, np.ndarray)
     if not is_array or values.dtype != np.int64 or values.ndim != 1 or count not in {None, len(values)}:
         wanted = "k" if count is None else count
-        raise ValueError(f"ids must be int64[{wanted}], these are {_kind_of(values)}")
+        raise ValueError(f"ids must be int64[{wanted}], these are {kind_of(values)}")
     return np.require(values, requirements=["C", "W", "A"])
 
 
-def _kind_of(values: Any) -> str:
+def kind_of(values: Any) -> str:
     """What an argument is, to tell of in an error."""
     if isinstance(values, np.ndarray):
         return f"{values.dtype}{list(values.shape)}"

@@ -49,7 +49,7 @@ def fill_table(hashes: Hashes, bands: int, band: int, starts: Keys, in_order: Ha
     """
     width = np.uint64(_width(bands, band))
     shift = np.uint64(_shift(bands, band))
-    low_bits = min(np.uint64(_LOW_BITS), width - _ONE)
+    low_bits = min(np.uint64(_LOW_BITS), width - _ONE)  # one is high at least: a shift by 64 is undefined
     ends = np.empty(1 << (width - low_bits), np.uint32)
     high_mask = np.uint64(ends.size - 1)
     _starts_of(hashes, shift + low_bits, 0, ends)

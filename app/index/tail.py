@@ -38,8 +38,8 @@ class Tail:
     ) -> int:
         """Let the living entries of `buried` die at `tick` and append others; returns how many died.
 
-        Room is reserved for those; none of their ids occurs twice, or lives here and is not buried. If this fails,
-        nothing has changed.
+        Room is reserved for those; none of their ids occurs twice, or lives here and is not buried. What takes
+        memory comes first.
         """
         start, end = self._count, self._count + len(ids)
         living = [(id_, place) for id_ in buried.tolist() if (place := self._places.get(id_)) is not None]

@@ -62,8 +62,7 @@ class IndexBench:
             seconds = time.perf_counter() - started
             self.built.append(Built(name, seconds, engine.nbytes / len(hashes)))
             self._searches[name] = 64, engine.within
-        self.absent: list[str] = []
-        """Peers that are not installed."""
+        self.absent: list[str] = []  # peers that are not installed
         for name, most, search in peers(hashes, self.absent):
             self._searches[name] = most, search
         chosen = np.random.default_rng(0).integers(0, len(hashes), QUERIES + _WARM_UPS)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.index.engine import ArrayEngine
-from app.index.protocol import Pairs, checked_hashes, checked_ids
+from app.index.protocol import Pairs, checked_hashes, checked_ids, kind_of
 
 WORDS = 2
 MAX_DISTANCE = 64 * WORDS  # bits
@@ -51,11 +51,8 @@ class WideScan(ArrayEngine):
 
     def checked_query(self, query: NDArray[np.uint64], max_distance: int) -> tuple[NDArray[np.uint64], int]:
         """Query uint64[2] and radius, 0 to 128, or a ValueError."""
-        shape = getattr(query, "shape", None)
-        if shape != (WORDS,) or query.dtype != np.uint64:
-            raise ValueError(
-                f"a query must be uint64[{WORDS}], this is {getattr(query, 'dtype', type(query))}{shape}"
-            )
+        if not isinstance(query, np.ndarray) or query.dtype != np.uint64 or query.shape != (WORDS,):
+            raise ValueError(f"a query must be uint64[{WORDS}], this is {kind_of(query)}")
         return query, _checked_distance(max_distance)
 
     def checked_queries(
