@@ -26,7 +26,7 @@ LONGEST_ANSWER_SECONDS = 2.2
 
 
 class Watchdog:
-    """Asks the server on a connection of its own; when it stays silent, hangs up every connection of the pool.
+    """Asks the server on a connection of its own; when it stays silent, or ends, hangs up every one of the pool.
 
     Whoever waits on one of those gets an error at once, as if the server had died.
     """
@@ -57,23 +57,30 @@ class Watchdog:
 
     def _watch(self) -> None:
         probe: Any = None
-        while not self._stopping.wait(PROBE_SECONDS):
+        answered = False
+        while True:
             try:
                 if probe is None:
+                    answered = False
                     probe = psycopg2.connect(*self._arguments, **self._options, async_=1)
                     self._await(probe)
                 cursor = probe.cursor()
                 cursor.execute("SELECT 1")
                 self._await(probe)
+                answered = True
             except TimeoutError:
                 log.error("the database has not answered for %s s: hanging up", LONGEST_ANSWER_SECONDS)
                 self.hang_up()
                 _close(probe)
                 probe = None
             except psycopg2.Error:
-                # It refuses, or it has hung up itself: then the pool's connections know already.
+                if answered:
+                    # The server has died. What is left of it may be frozen, and would never hang up by itself.
+                    self.hang_up()
                 _close(probe)
-                probe = None
+                probe, answered = None, False
+            if self._stopping.wait(PROBE_SECONDS):
+                break
         _close(probe)
 
     def _await(self, probe: Any) -> None:
