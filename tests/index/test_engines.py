@@ -325,17 +325,19 @@ def refuse(*_):
 )
 def test_searches_keep_the_gil_while_they_are_short_and_find_little(engine, module, names, monkeypatch):
     hashes = random_hashes(100_000)
-    index = LiveIndex.build(hashes, np.arange(len(hashes)), engine=engine)
     few, many = hashes[:8], hashes[:300]
-    with monkeypatch.context() as patched:
-        for name in names:
-            patched.setattr(module, name, refuse)
-        assert len(index.within(int(few[0]), 10)) == 1
-        assert len(index.within_many(few, 10)) == 8
-    for name in names:
-        monkeypatch.setattr(module, f"{name}_briefly", refuse)
-    assert len(index.within_many(many, 10)) == 300
-    assert len(index.within(int(few[0]), 32)) > 40_000
+    ids = np.arange(len(hashes))
+    for index in engine.build(hashes, ids), LiveIndex.build(hashes, ids, engine=engine):
+        with monkeypatch.context() as patched:
+            for name in names:
+                patched.setattr(module, name, refuse)
+            assert len(index.within(int(few[0]), 10)) == 1
+            assert len(index.within_many(few, 10)) == 8
+        with monkeypatch.context() as patched:
+            for name in names:
+                patched.setattr(module, f"{name}_briefly", refuse)
+            assert len(index.within_many(many, 10)) == 300
+            assert len(index.within(int(few[0]), 32)) > 40_000
 
 
 @pytest.mark.parametrize("build", [Adaptive.build, LiveIndex.build])
@@ -344,7 +346,9 @@ def test_an_answer_that_outgrows_its_room_takes_a_second_search_only(build, monk
     hashes[:300] = 5
     index = build(hashes, np.arange(len(hashes)))
     searches = []
-    search = Adaptive.search
-    monkeypatch.setattr(Adaptive, "search", lambda *given: searches.append(given) or search(*given))
+    search = multi_index._search_briefly
+    monkeypatch.setattr(
+        multi_index, "_search_briefly", lambda *given: searches.append(given) or search(*given)
+    )
     assert len(index.within(5, 4)) == 300
     assert len(searches) == 2
