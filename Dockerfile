@@ -13,7 +13,7 @@ ENV NUMBA_CACHE_DIR=/srv/kernels NUMBA_CPU_NAME=x86-64-v3
 RUN /srv/venv/bin/pip install --disable-pip-version-check --no-deps --no-build-isolation --no-index .
 # Away from the sources: the cache belongs to the installed copy.
 WORKDIR /
-RUN /srv/venv/bin/python -m app.index.kernels \
+RUN /srv/venv/bin/python -m app.kernels \
     && /srv/venv/bin/python -m compileall -q /srv/venv/lib
 
 FROM python:3.11-slim

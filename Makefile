@@ -38,7 +38,7 @@ clean:
 .venv/installed: requirements.lock pyproject.toml | .venv/bin/python
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
-	$(BIN)/python -m app.index.kernels
+	$(BIN)/python -m app.kernels
 	@touch $@
 
 .venv/dev: requirements-dev.lock .venv/installed

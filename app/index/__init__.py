@@ -11,5 +11,4 @@ engine         what the engines share; tail, growth, verifiers: what is kept bes
 timing, peers  how long searches take, ours and other people's
 live           an engine kept current: adds and removes findable at once, merged in the background
 kernels        the compiled loops, those of the scan; tree_, band_, table_, join_ and id_kernels: the others
-compiling      how they get compiled without ever delaying a request
 """

@@ -17,7 +17,7 @@ from numba import carray, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from app.index.compiling import compiled, keeping_gil
+from app.compiling import compiled, keeping_gil
 from app.index.kernels import (
     _ALL,
     Distances,

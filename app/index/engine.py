@@ -40,6 +40,7 @@ _ID, _DISTANCE = np.dtype(np.int64), np.dtype(np.uint8)
 
 # Share of random hashes within r bits of a given one: the binomial distribution's sum up to r.
 _SHARE_WITHIN = tuple(accumulate(comb(64, bits) / 2.0**64 for bits in range(MAX_DISTANCE + 1)))
+_FEW_WITHIN = 12  # bits: half of the least room is filled by random neighbours in 270 million hashes
 
 
 class ArrayEngine(ABC):
@@ -79,7 +80,14 @@ class ArrayEngine(ABC):
 
     def within(self, query: Any, max_distance: int) -> Neighbours:
         """Ids and distances of all hashes within `max_distance` bits of `query`."""
-        return find(((self, NONE_DIED),), 0, query, max_distance)
+        # As `find`, without what that spends on there being several parts: of the fastest search a tenth.
+        query, radius = self.checked_query(query, max_distance)
+        room = _LEAST_ROOM if radius <= _FEW_WITHIN else self.likely_room(radius)
+        ids, distances = _empty(room, _ID), _empty(room, _DISTANCE)
+        found = self.search(NONE_DIED, 0, query, radius, ids, distances, 0)
+        if found > room:
+            return find(((self, NONE_DIED),), 0, query, radius, room=found)
+        return Neighbours(ids[:found], distances[:found])
 
     def within_many(self, queries: NDArray[np.uint64], max_distance: int) -> ManyNeighbours:
         """`within` for each of `queries` uint64[m]."""

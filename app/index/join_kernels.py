@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
+from app.compiling import compiled
 from app.index.band_kernels import (
     Addresses,
     Keys,
@@ -21,7 +22,6 @@ from app.index.band_kernels import (
     _shift,
     _width,
 )
-from app.index.compiling import compiled
 from app.index.kernels import (
     _ALL,
     _ONE,

@@ -1,9 +1,7 @@
 """The compiled loops of the Hamming engines: popcount as one instruction, the GIL released.
 
 Every kernel has an explicit signature: importing this module loads it from the cache, or compiles it there
-and then; a call never compiles. The install step and the image build run `python -m app.index.kernels` to
-fill the cache. `NUMBA_CACHE_DIR` says where it is; `NUMBA_CPU_NAME` fixes the processor that the code is made
-for.
+and then; a call never compiles. See `app.kernels` for when that happens.
 
 A kernel that writes an answer fills `found_ids` and `distances` as far as they go; it goes on counting what no
 longer fits, so the caller learns the room that it needs.
@@ -20,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from app.index.compiling import compiled, keeping_gil
+from app.compiling import compiled, keeping_gil
 
 Hashes = NDArray[np.uint64]
 Ids = NDArray[np.int64]
@@ -275,15 +273,3 @@ def scan_many(
 
 
 scan_many_keeping_gil = keeping_gil(scan_many)
-
-
-def compile_kernels() -> None:
-    """Fill the cache, as an install step does: importing the modules is all it takes."""
-    # The others are imported by these.
-    import app.index.id_kernels
-    import app.index.join_kernels
-    import app.index.table_kernels  # noqa: F401
-
-
-if __name__ == "__main__":
-    compile_kernels()

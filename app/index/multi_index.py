@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.compiling import entry_point
 from app.index import band_kernels, table_kernels
 from app.index.band_kernels import BITS, LOOKUPS, Tables, band_width, keys_seen
-from app.index.compiling import entry_point
 from app.index.engine import BRIEF, BRIEF_ROOM, NONE_DIED, ArrayEngine, find
 from app.index.pairs import join_by_scan, join_by_tables, tables_pay
 from app.index.protocol import (

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.compiling import entry_point
 from app.index import kernels
-from app.index.compiling import entry_point
 from app.index.engine import BRIEF, BRIEF_ROOM, ArrayEngine
 from app.index.pairs import join_by_scan
 from app.index.protocol import Pairs, checked_hashes, checked_ids

@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit, types
 
+from app.compiling import compiled
 from app.index.band_kernels import Keys, _rearranged, _shift, _width
-from app.index.compiling import compiled
 from app.index.kernels import Hashes, _hashes
 
 _LOW_BITS = 13  # of a key: as many more make the parts that a table is sorted in

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from app.index.compiling import compiled, keeping_gil
+from app.compiling import compiled, keeping_gil
 from app.index.kernels import (
     Distances,
     Hashes,

@@ -65,7 +65,7 @@ def filled_cache(tmp_path_factory):
     """A cache as the install step leaves it."""
     cache = tmp_path_factory.mktemp("kernels")
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-W", "error", "-m", "app.index.kernels"], env=environment, check=True)
+    subprocess.run([sys.executable, "-W", "error", "-m", "app.kernels"], env=environment, check=True)
     return cache
 
 

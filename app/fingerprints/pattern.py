@@ -1,0 +1,229 @@
+"""The pattern fingerprint: texture and structure of a surface, whatever its lighting, rotation and place.
+
+Each pixel gets a code of its neighbours on a circle: which are as bright as it is, which differ from it by more
+than most do, and whether it is bright itself (completed local binary patterns: Guo, Zhang and Zhang, IEEE TIP
+2010); of patterns of neighbours only the number of set bits counts, and all that change more than twice around
+the circle are one class (Ojala, Pietikäinen and Mäenpää, IEEE TPAMI 2002). Histograms of codes at three scales are
+projected on what tells surfaces apart but not two views of one, and the signs of 256 more projections of that are
+the fingerprint.
+
+Codes are counted in blocks. A tile is two blocks by two, at two scales and overlapping by half, and its histogram
+the sum of theirs; the whole picture's is that of all the blocks of the coarser scale. All is whole numbers up to
+the signs: no library or processor moves a bit.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.fingerprints.bits import words
+from app.fingerprints.pattern_kernels import MARGIN, ONE, count_codes
+
+BITS = 256
+WORDS = BITS // 64
+SHORT = 192
+"""Pixels of the short side at the coarser scale; at the finer one twice as many."""
+BLOCKS = 4
+"""Along the short side at the coarser scale; at the finer one twice as many."""
+LONGEST = 1.5
+"""Blocks along the long side are at most so many times those: of a longer picture they are longer."""
+MOST_STRETCHED = 3.0
+"""A picture still longer is made shorter before it is looked at."""
+MOST_TILES = 3 * 5 + 7 * 11
+
+_Whole = TypeVar("_Whole", np.int32, np.int64)
+
+_SCALES = (1, 2, 4)  # a block is so many times smaller
+_FLAT = 1  # levels of grey that neighbours differ by on average, at least, for there to be a pattern
+_FEATURE_ONE = 1 << 12
+
+
+def _circle(points: int, radius: int) -> NDArray[np.int16]:
+    """Neighbours on a circle, between four pixels each: rows as `pattern_kernels.count_codes` takes them."""
+    rows = []
+    for point in range(points):
+        angle = 2 * math.pi * point / points
+        y, x = round(-radius * math.sin(angle), 9), round(radius * math.cos(angle), 9)
+        top, left = math.floor(y), math.floor(x)
+        down, right = y - top, x - left
+        shares = ((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right)
+        weights = [math.floor(share * ONE + 0.5) for share in shares]
+        weights[weights.index(max(weights))] += ONE - sum(weights)
+        rows.append((top, left, *weights))
+    return np.array(rows, np.int16)
+
+
+def _classes(points: int) -> NDArray[np.int64]:
+    """The class of each pattern of neighbours: how many bits are set, or `points` + 1 if they change too often."""
+    patterns = np.arange(1 << points)
+    bits = patterns[:, None] >> np.arange(points) & 1
+    changes = (bits != np.roll(bits, 1, axis=1)).sum(axis=1)
+    return np.where(changes <= 2, bits.sum(axis=1), points + 1).astype(np.int64)
+
+
+_NARROW = _circle(8, 1), _classes(8)
+_WIDE = _circle(16, 2), _classes(16)
+# (smaller by, neighbours, where its histogram is)
+_PARTS = (
+    (1, _NARROW, slice(0, 200)),
+    (1, _WIDE, slice(200, 848)),
+    (2, _NARROW, slice(848, 1048)),
+    (4, _NARROW, slice(1048, 1248)),
+)
+FEATURES = 1248
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """The pattern fingerprint of one picture.
+
+    `words` uint64[4] of the whole picture, of which the first alone is a 64-bit fingerprint too. `tiles`
+    uint64[t, 4] in the order of `tile_boxes`. `flat` bool[t]: tiles without a pattern, whose words mean nothing.
+    """
+
+    words: NDArray[np.uint64]
+    tiles: NDArray[np.uint64]
+    flat: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Blocks of a picture at one scale, rows and columns of them."""
+
+    rows: int
+    columns: int
+
+    def tiles(self) -> list[tuple[int, int]]:
+        """Row and column of the upper left block of each tile."""
+        return [(row, column) for row in range(self.rows - 1) for column in range(self.columns - 1)]
+
+
+def grids(width: int, height: int) -> tuple[Grid, Grid]:
+    """The blocks of a picture of that size, coarser scale first."""
+    found = []
+    for blocks in (BLOCKS, 2 * BLOCKS):
+        long = min(
+            max(round(blocks * max(width, height) / min(width, height)), blocks), int(blocks * LONGEST)
+        )
+        found.append(Grid(blocks, long) if width >= height else Grid(long, blocks))
+    return found[0], found[1]
+
+
+def tile_boxes(width: int, height: int) -> NDArray[np.int64]:
+    """Where the tiles of a picture of that size are, int64[t, 4]: left, top, right, bottom in pixels, at most 92.
+
+    >>> tile_boxes(400, 400)[[0, 9]].tolist()
+    [[0, 0, 200, 200], [0, 0, 100, 100]]
+    """
+    boxes = []
+    for grid in grids(width, height):
+        down, across = _edges(height, grid.rows), _edges(width, grid.columns)
+        boxes += [
+            (across[column], down[row], across[column + 2], down[row + 2]) for row, column in grid.tiles()
+        ]
+    return np.array(boxes, np.int64)
+
+
+def pattern(grey: Image.Image) -> Pattern:
+    """Fingerprint a picture of mode L as a whole and in tiles."""
+    fine = scaled(grey)
+    histograms: list[NDArray[np.int32]] = []
+    flat: list[NDArray[np.bool_]] = []
+    for grid, picture in zip(grids(grey.width, grey.height), (_half(fine), fine), strict=True):
+        counts, strength = block_histograms(picture, grid)
+        if not histograms:
+            histograms.append(counts.sum(axis=(0, 1))[None])
+        histograms.append(_in_tiles(counts).reshape(-1, FEATURES))
+        pixels = _in_tiles(counts[..., _PARTS[0][2]].sum(axis=-1))
+        flat.append((_in_tiles(strength) < _FLAT * ONE * len(_NARROW[0]) * pixels).ravel())
+    found = signs(features(np.concatenate(histograms)))
+    return Pattern(found[0], found[1:], np.concatenate(flat))
+
+
+def pattern_of_tile(grey: Image.Image) -> NDArray[np.uint64]:
+    """Fingerprint a picture of mode L as if it were a tile: uint64[4]."""
+    picture = grey.resize((SHORT // 2, SHORT // 2), Image.Resampling.BILINEAR)
+    counts, _ = block_histograms(np.asarray(picture), Grid(2, 2))
+    found: NDArray[np.uint64] = signs(features(counts.sum(axis=(0, 1))[None]))[0]
+    return found
+
+
+def scaled(grey: Image.Image) -> NDArray[np.uint8]:
+    """The picture at the finer scale: rows and columns even, the short side 384."""
+    long = SHORT * min(max(grey.size) / min(grey.size), MOST_STRETCHED)
+    size = (SHORT, round(long)) if grey.width < grey.height else (round(long), SHORT)
+    return np.asarray(grey.resize((2 * size[0], 2 * size[1]), Image.Resampling.BILINEAR))
+
+
+def block_histograms(picture: NDArray[np.uint8], grid: Grid) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """How often each block has each code, int32[rows, columns, 1248], and what its pixels' neighbours differ by.
+
+    The second is int64[rows, columns], summed over 8 neighbours of each pixel, in 64ths of a level of grey.
+    """
+    counts = np.zeros((grid.rows, grid.columns, FEATURES), np.int32)
+    strengths = np.zeros((grid.rows, grid.columns), np.int64)
+    for scale in _SCALES:
+        height, width = picture.shape
+        padded = np.pad(picture.astype(np.int16), MARGIN, mode="edge")
+        down, across = _edges(height, grid.rows), _edges(width, grid.columns)
+        for smaller, (circle, classes), place in _PARTS:
+            if smaller == scale:
+                found = np.zeros((grid.rows, grid.columns, place.stop - place.start), np.int32)
+                strength = np.zeros_like(strengths)
+                count_codes(padded, down, across, circle, classes, found, strength)
+                counts[..., place] = found
+                if place.start == 0:
+                    strengths = strength
+        picture = _half(picture)
+    return counts, strengths
+
+
+def features(histograms: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Square roots of shares, float64[n, 1248], as whole numbers up to 4096."""
+    found = np.empty(histograms.shape)
+    for _, _, place in _PARTS:
+        counts = histograms[:, place].astype(np.float64)
+        found[:, place] = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+    return np.rint(found * _FEATURE_ONE)
+
+
+def signs(found: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """The 256 bits of each row of features: uint64[n, 4].
+
+    Products and sums of whole numbers below 2**53 are exact in float64, whatever the order of addition.
+    """
+    projection, rotation, thresholds = _constants()
+    return words((found @ projection @ rotation > thresholds)[:, None, :])
+
+
+def _in_tiles(blocks: NDArray[_Whole]) -> NDArray[_Whole]:
+    """The sums of two blocks by two."""
+    return blocks[:-1, :-1] + blocks[1:, :-1] + blocks[:-1, 1:] + blocks[1:, 1:]
+
+
+def _edges(length: int, blocks: int) -> NDArray[np.int64]:
+    return (np.arange(blocks + 1) * length * 2 + blocks) // (2 * blocks)
+
+
+def _half(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means of two pixels by two; an odd last row or column is left out."""
+    even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].astype(np.uint16)
+    sums = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    return ((sums + 2) >> 2).astype(np.uint8)
+
+
+@cache
+def _constants() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What `benchmarks.pattern_constants` learned: projection (1248, 128), rotation (128, 256), thresholds."""
+    with (
+        resources.files("app.fingerprints").joinpath("pattern.npz").open("rb") as file,
+        np.load(file) as kept,
+    ):
+        projection, rotation, thresholds = kept["projection"], kept["rotation"], kept["thresholds"]
+    return projection.astype(np.float64), rotation.astype(np.float64), thresholds.astype(np.float64)
