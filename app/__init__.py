@@ -9,5 +9,5 @@ collection     the image table in memory: Hamming indexes of whole images and of
 regions        which regions of stored images look like those of a picture. explanation: hashes drawn (grids)
 catalog        the tables and all SQL; storage: picture bytes; imaging: safe decoding; embedded: PostgreSQL
 matching       pure: distances -> kinds and verdicts
-index          pure: exact Hamming range search; fingerprints: pure: pixels -> hashes. kernels, compiling: both have some
+index          pure: exact Hamming range search; fingerprints: pure: pixels -> hashes. kernels: the loops of both
 """
