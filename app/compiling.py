@@ -11,7 +11,7 @@ scipy): a start with a filled cache takes 0.35 s in all where plain `njit(cache=
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from types import FunctionType
@@ -46,8 +46,13 @@ class _FilledFolder:
 
     def get_source_stamp(self) -> str:
         # Kernels are made of functions of each other's files, and numba would look at the kernel's own alone.
-        files = sorted(Path(self._py_file).parent.glob("*kernels.py"))  # type: ignore[attr-defined]
-        return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+        return _stamp_of_all_kernels()
+
+
+@cache
+def _stamp_of_all_kernels() -> str:
+    files = sorted(Path(__file__).parent.glob("*/*kernels.py"))
+    return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 class _ProvidedFolder(_FilledFolder, UserProvidedCacheLocator):

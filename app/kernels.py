@@ -7,4 +7,5 @@ for. Importing the modules is all it takes.
 import app.fingerprints.pattern_kernels
 import app.index.id_kernels
 import app.index.join_kernels
-import app.index.table_kernels  # noqa: F401 - the others are imported by these
+import app.index.table_kernels
+import app.matching.place_kernels  # noqa: F401 - the others are imported by these

@@ -36,10 +36,14 @@ LONGEST = 1.5
 MOST_STRETCHED = 3.0
 """A picture still longer is made shorter before it is looked at."""
 MOST_TILES = 3 * 5 + 7 * 11
+LEAST_REGION = 8
+"""A region's sides are at least such a part of the picture's short one: 24 pixels at the coarser scale."""
 
 _Whole = TypeVar("_Whole", np.int32, np.int64)
 
 _SCALES = (1, 2, 4)  # a block is so many times smaller
+_TILES = (SHORT // 2, SHORT)  # pixels that a quarter of a picture has at each scale
+_RESIZED = Image.Resampling.BILINEAR
 _FLAT = 1  # levels of grey that neighbours differ by on average, at least, for there to be a pattern
 _FEATURE_ONE = 1 << 12
 
@@ -135,7 +139,7 @@ def pattern(grey: Image.Image) -> Pattern:
     fine = scaled(grey)
     histograms: list[NDArray[np.int32]] = []
     flat: list[NDArray[np.bool_]] = []
-    for grid, picture in zip(grids(grey.width, grey.height), (_half(fine), fine), strict=True):
+    for grid, picture in zip(grids(grey.width, grey.height), (half(fine), fine), strict=True):
         counts, strength = block_histograms(picture, grid)
         if not histograms:
             histograms.append(counts.sum(axis=(0, 1))[None])
@@ -146,11 +150,37 @@ def pattern(grey: Image.Image) -> Pattern:
     return Pattern(found[0], found[1:], np.concatenate(flat))
 
 
-def pattern_of_tile(grey: Image.Image) -> NDArray[np.uint64]:
-    """Fingerprint a picture of mode L as if it were a tile: uint64[4]."""
-    picture = grey.resize((SHORT // 2, SHORT // 2), Image.Resampling.BILINEAR)
-    counts, _ = block_histograms(np.asarray(picture), Grid(2, 2))
-    found: NDArray[np.uint64] = signs(features(counts.sum(axis=(0, 1))[None]))[0]
+def region_pattern(grey: Image.Image, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint64]:
+    """Fingerprint a region of a picture of mode L as tiles are, at both scales: uint64[2, 4], the coarser first.
+
+    `box` is left, top, right, bottom in pixels. Without one the picture is taken for a cut-out, a quarter of what
+    it was cut from: then it has the size of a tile of the coarser scale. ValueError for a box that is not inside
+    the picture, or has a side of less than an eighth of the picture's short one.
+    """
+    if box is None:
+        return signs(features(np.stack([_counted(grey.resize((side, side), _RESIZED)) for side in _TILES])))
+    left, top, right, bottom = box
+    least = min(grey.size) / LEAST_REGION
+    if not (0 <= left < right <= grey.width and 0 <= top < bottom <= grey.height):
+        raise ValueError(f"the region {box} is not inside the picture of {grey.width} x {grey.height} pixels")
+    if min(right - left, bottom - top) < least:
+        raise ValueError(f"a side of the region {box} has less than {math.ceil(least)} pixels")
+    fine = scaled(grey)
+    counts = []
+    for picture in (half(fine), fine):
+        across, down = picture.shape[1] / grey.width, picture.shape[0] / grey.height
+        rows, columns = (
+            slice(round(top * down), round(bottom * down)),
+            slice(round(left * across), round(right * across)),
+        )
+        counts.append(_counted(Image.fromarray(picture[rows, columns])))
+    return signs(features(np.stack(counts)))
+
+
+def _counted(region: Image.Image) -> NDArray[np.int32]:
+    """The histogram of a region as of one tile."""
+    counts, _ = block_histograms(np.asarray(region), Grid(2, 2))
+    found: NDArray[np.int32] = counts.sum(axis=(0, 1), dtype=np.int32)
     return found
 
 
@@ -158,7 +188,7 @@ def scaled(grey: Image.Image) -> NDArray[np.uint8]:
     """The picture at the finer scale: rows and columns even, the short side 384."""
     long = SHORT * min(max(grey.size) / min(grey.size), MOST_STRETCHED)
     size = (SHORT, round(long)) if grey.width < grey.height else (round(long), SHORT)
-    return np.asarray(grey.resize((2 * size[0], 2 * size[1]), Image.Resampling.BILINEAR))
+    return np.asarray(grey.resize((2 * size[0], 2 * size[1]), _RESIZED))
 
 
 def block_histograms(picture: NDArray[np.uint8], grid: Grid) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -180,7 +210,7 @@ def block_histograms(picture: NDArray[np.uint8], grid: Grid) -> tuple[NDArray[np
                 counts[..., place] = found
                 if place.start == 0:
                     strengths = strength
-        picture = _half(picture)
+        picture = half(picture)
     return counts, strengths
 
 
@@ -193,13 +223,18 @@ def features(histograms: NDArray[np.int32]) -> NDArray[np.float64]:
     return np.rint(found * _FEATURE_ONE)
 
 
-def signs(found: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """The 256 bits of each row of features: uint64[n, 4].
+def numbers(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What of features float64[n, 1248] tells surfaces apart: float64[n, 128], nearer where they are more alike.
 
     Products and sums of whole numbers below 2**53 are exact in float64, whatever the order of addition.
     """
-    projection, rotation, thresholds = _constants()
-    return words((found @ projection @ rotation > thresholds)[:, None, :])
+    return found @ _constants()[0]
+
+
+def signs(found: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """The 256 bits of each row of features: uint64[n, 4]; exact as `numbers`."""
+    _, rotation, thresholds = _constants()
+    return words((numbers(found) @ rotation > thresholds)[:, None, :])
 
 
 def _in_tiles(blocks: NDArray[_Whole]) -> NDArray[_Whole]:
@@ -211,7 +246,7 @@ def _edges(length: int, blocks: int) -> NDArray[np.int64]:
     return (np.arange(blocks + 1) * length * 2 + blocks) // (2 * blocks)
 
 
-def _half(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def half(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Means of two pixels by two; an odd last row or column is left out."""
     even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].astype(np.uint16)
     sums = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]

@@ -6,7 +6,7 @@ and then; a call never compiles. See `app.kernels` for when that happens.
 A kernel that writes an answer fills `found_ids` and `distances` as far as they go; it goes on counting what no
 longer fits, so the caller learns the room that it needs.
 
-`compiling` has the cache notice a change of any file whose name ends in `kernels.py`: kernels stay in those.
+`app.compiling` has the cache notice a change of any file whose name ends in `kernels.py`: kernels stay in those.
 """
 
 from typing import Any

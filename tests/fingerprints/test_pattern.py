@@ -15,7 +15,7 @@ from app.fingerprints.pattern import (
     block_histograms,
     grids,
     pattern,
-    pattern_of_tile,
+    region_pattern,
     tile_boxes,
 )
 from tests.pictures import drawn
@@ -103,7 +103,7 @@ def test_codes_are_counted_as_defined(seed, height, width, rows, columns):
     counts, strengths = block_histograms(pixels, grid)
     assert (counts[..., :200] == plain_histograms(pixels, grid, 8, 1)).all()
     assert (counts[..., 200:848] == plain_histograms(pixels, grid, 16, 2)).all()
-    assert (counts[..., 848:1048] == plain_histograms(patterns._half(pixels), grid, 8, 1)).all()
+    assert (counts[..., 848:1048] == plain_histograms(patterns.half(pixels), grid, 8, 1)).all()
     assert strengths.sum() == np.abs(plain_codes(pixels, 8, 1)).sum()
 
 
@@ -149,16 +149,26 @@ def test_a_mirrored_picture_has_mirrored_tiles():
             assert distance(coarse[0][row, column], coarse[1][row, 2 - column]) < 40
 
 
-def test_a_tile_is_near_to_its_own_cut_out():
+def test_a_region_is_fingerprinted_as_the_tile_in_its_place():
     picture = Image.new("L", (400, 400))
     for number in range(4):
         left, top = 200 * (number % 2), 200 * (number // 2)
         picture.paste(surface(number, (200, 200), period=5 + 5 * number), (left, top))
     found, boxes = pattern(picture), tile_boxes(400, 400)
     for left, top in ((0, 0), (200, 0), (0, 200), (200, 200)):
-        cut = pattern_of_tile(picture.crop((left, top, left + 200, top + 200)))
-        distances = np.bitwise_count(found.tiles[:9] ^ cut).sum(axis=1)
-        assert boxes[distances.argmin()].tolist() == [left, top, left + 200, top + 200]
+        box = (left, top, left + 200, top + 200)
+        for region in (region_pattern(picture, box), region_pattern(picture.crop(box))):
+            distances = np.bitwise_count(found.tiles[:9] ^ region[0]).sum(axis=1)
+            assert boxes[distances.argmin()].tolist() == list(box)
+            assert distances.min() < 30
+
+
+@pytest.mark.parametrize(
+    "box", [(-1, 0, 100, 100), (0, 0, 401, 100), (0, 0, 100, 301), (50, 50, 50, 100), (0, 0, 36, 200)]
+)
+def test_a_region_outside_or_too_small_is_refused(box):
+    with pytest.raises(ValueError, match="region"):
+        region_pattern(surface(1, (400, 300)), box)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (5000, 2), (200, 200), (640, 480), (480, 853)])
