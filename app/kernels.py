@@ -8,4 +8,5 @@ import app.fingerprints.pattern_kernels
 import app.index.id_kernels
 import app.index.join_kernels
 import app.index.table_kernels
+import app.matching.cluster_kernels
 import app.matching.place_kernels  # noqa: F401 - the others are imported by these

@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.pattern import Pattern, grids, tile_boxes
+from app.fingerprints.pattern import grids, tile_boxes
+from app.fingerprints.value import Pattern
 from app.matching.place_kernels import FAR, nearest_places
 
 FARTHEST = 2 * FAR
