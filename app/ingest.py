@@ -301,5 +301,6 @@ def new_image(
         camera_model=decoded.camera_model,
         camera_software=decoded.camera_software,
         segments=decoded.fingerprint.segments,
+        pattern=decoded.pattern,
         **pixel_columns(decoded),
     )

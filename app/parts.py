@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from app.catalog.session import make_engine
 from app.catalog.watchdog import Watchdog
-from app.collection import Collection, SegmentCollection
+from app.collection import Collection, PatternCollection, SegmentCollection
 from app.decoders import start_decoders
 from app.imaging import DecodePool
 from app.index.engines import ENGINES
@@ -25,6 +25,7 @@ class Parts:
     engine: Engine
     collection: Collection
     segments: SegmentCollection
+    patterns: PatternCollection
     search: Search
     pictures: Pictures
     intake: Intake
@@ -55,6 +56,7 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
     engine = make_engine(settings, settings.database_url)
     hamming = ENGINES[settings.index_engine]
     collection, segments = Collection(engine, hamming), SegmentCollection(engine, hamming)
+    patterns = PatternCollection(engine, hamming)
     pictures = Pictures(settings.data_dir / "pictures", min_free_bytes=settings.min_free_bytes)
     intake = Intake(
         engine=engine,
@@ -69,7 +71,8 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
         engine=engine,
         collection=collection,
         segments=segments,
-        search=Search(engine, collection, segments),
+        patterns=patterns,
+        search=Search(engine, collection, segments, patterns),
         pictures=pictures,
         intake=intake,
         watchdog=Watchdog(engine),

@@ -10,7 +10,16 @@ from sqlalchemy import Connection, Engine
 from app.catalog import images, session
 from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
-from app.collection import COLOURS, Collection, SegmentCollection, SegmentIndex, TableIndex
+from app.collection import (
+    COLOURS,
+    PATTERN,
+    Collection,
+    PatternCollection,
+    PatternIndex,
+    SegmentCollection,
+    SegmentIndex,
+    TableIndex,
+)
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, Unavailable
 from app.fingerprints.orientation import TRANSFORMS
@@ -19,24 +28,26 @@ from app.fingerprints.value import (
     COLUMN_OF,
     FINGERPRINTED,
     WHOLE_IMAGE_HASHES,
-    Fingerprint,
     colour_code_from_bytes,
     turned_from_bytes,
     turned_to_bytes,
 )
+from app.imaging import Fingerprinted
 from app.index.live import LiveIndex
 from app.matching.regions import WITHIN
 from app.regions import Region, RegionMatch, matching_regions, regions_of_image, regions_of_segments
 
 SEGMENTS = "segments"
 # The largest distance that may be asked for: all there is, but among segments, where strangers crowd in before.
-MAX_DISTANCES = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, SEGMENTS: 16}
+MAX_DISTANCES = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, SEGMENTS: 16, PATTERN: 64}
 HASHES = tuple(MAX_DISTANCES)
-DEFAULT_DISTANCES = dict.fromkeys(HASHES, 10) | {SEGMENTS: WITHIN}
+DEFAULT_DISTANCES = dict.fromkeys(HASHES, 10) | {SEGMENTS: WITHIN, PATTERN: 14}
 MAX_LIMIT = 200
 AS_STORED = "as_stored"
 ORIENTATIONS = (AS_STORED, "all")
 FILLING_SECONDS = 30
+
+Searched = TableIndex | SegmentIndex | PatternIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +130,17 @@ class _Found:
 class Search:
     """Searches what one process holds in memory, after bringing it up to date."""
 
-    def __init__(self, engine: Engine, collection: Collection, segments: SegmentCollection):
+    def __init__(
+        self,
+        engine: Engine,
+        collection: Collection,
+        segments: SegmentCollection,
+        patterns: PatternCollection,
+    ):
         self._engine = engine
         self._collection = collection
         self._segments = segments
+        self._patterns = patterns
 
     def by_image(self, image_id: UUID, query: Query) -> SimilarPage:
         """Find every other stored image within the distance of a stored one.
@@ -136,17 +154,19 @@ class Search:
                 raise NotFound(f"no image {image_id}", field="image_id")
             return _page(connection, replica, _stored(connection, row, query), query)
 
-    def by_picture(self, fingerprint: Fingerprint, query: Query) -> SimilarPage:
+    def by_picture(self, fingerprinted: Fingerprinted, query: Query) -> SimilarPage:
         """Find every stored image within the distance of a picture that is not stored. Raises as `by_image`."""
         with session.autocommit(self._engine) as connection:
             replica = self._caught_up(connection, query)
-            return _page(connection, replica, _sent(fingerprint, query), query)
+            return _page(connection, replica, _sent(fingerprinted, query), query)
 
-    def _caught_up(self, connection: Connection, query: Query) -> TableIndex | SegmentIndex:
+    def _caught_up(self, connection: Connection, query: Query) -> Searched:
         """The replica to search, with every image in it that was committed before. Raises Unavailable."""
-        replica: TableIndex | SegmentIndex
+        replica: Searched
         if query.hash_name == SEGMENTS:
             replica = self._segments.caught_up(connection)
+        elif query.hash_name == PATTERN:
+            replica = self._patterns.caught_up(connection)
         else:
             replica = self._collection.caught_up(connection)
         lacking = replica.lacking(query.hash_name)
@@ -160,22 +180,27 @@ def _stored(connection: Connection, row: AnyRow, query: Query) -> _Asked:
     subject, seq = row.image_id.bytes, row.created_seq
     if row.status != FINGERPRINTED:
         return _Asked(row.status, subject, _NO_HASHES)
-    if row.whash_db4 is None and name not in FIRST_HASHES:
+    lacks = row.pattern is None if name == PATTERN else row.whash_db4 is None and name not in FIRST_HASHES
+    if lacks:
         raise _filling(1, query)  # stored after the replica was caught up, by an older version of the program
     if name == SEGMENTS:
         return _Asked(row.status, subject, _NO_HASHES, regions_of_image(connection, seq), own_seq=seq)
     if name == COLOURS:
         hashes = colour_code_from_bytes(row.colour_code)[None]
+    elif name == PATTERN:
+        hashes = np.array([row.pattern], np.uint64)
     else:
         hashes = turned_from_bytes(row.turned)[:, COLUMN_OF[name]]
     return _Asked(row.status, subject, hashes, own_seq=seq)
 
 
-def _sent(fingerprint: Fingerprint, query: Query) -> _Asked:
-    name = query.hash_name
+def _sent(fingerprinted: Fingerprinted, query: Query) -> _Asked:
+    name, fingerprint = query.hash_name, fingerprinted.fingerprint
     status, subject = fingerprint.information, turned_to_bytes(fingerprint.turned)
     if name == SEGMENTS:
         return _Asked(status, subject, _NO_HASHES, regions_of_segments(fingerprint.segments))
+    if name == PATTERN:
+        return _Asked(status, subject, fingerprinted.pattern.words[:1])
     hashes = fingerprint.colour_code[None] if name == COLOURS else fingerprint.turned[:, COLUMN_OF[name]]
     return _Asked(status, subject, hashes)
 
@@ -190,9 +215,7 @@ def _filling(lacking: int, query: Query) -> Unavailable:
     )
 
 
-def _page(
-    connection: Connection, replica: TableIndex | SegmentIndex, asked: _Asked, query: Query
-) -> SimilarPage:
+def _page(connection: Connection, replica: Searched, asked: _Asked, query: Query) -> SimilarPage:
     last = replica.last
     subject = _subject(query, asked.subject)
     as_of, after_distance, after_seq = (
@@ -234,7 +257,7 @@ def _page(
     return SimilarPage(asked.status, matches, total, last, next_cursor)
 
 
-def _found(connection: Connection, replica: TableIndex | SegmentIndex, asked: _Asked, query: Query) -> _Found:
+def _found(connection: Connection, replica: Searched, asked: _Asked, query: Query) -> _Found:
     if isinstance(replica, SegmentIndex):
         matches = matching_regions(
             connection, replica, asked.regions, query.max_distance, turned=query.orientations != AS_STORED

@@ -22,6 +22,7 @@ from app.catalog import images
 from app.catalog.models import signed
 from app.catalog.segments import COLUMNS as SEGMENT_COLUMNS
 from app.catalog.segments import column_values
+from app.fingerprints.pattern import pattern
 from app.fingerprints.value import WHOLE_IMAGE_HASHES, colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION
 from app.fingerprints.whole import fingerprint
@@ -47,6 +48,7 @@ COLUMNS = (
     "colorhash",
     "colour_code",
     "page",
+    "pattern",
     "verifier",
     "turned",
     "fingerprint_version",
@@ -60,6 +62,16 @@ _NEW_SEGMENTS = (
 _STORE_SEGMENTS = (
     "INSERT INTO segment SELECT created_seq, ordinal, hash, n.turned, x, y, n.width, n.height"
     " FROM new_segment n JOIN image USING (image_id)"
+)
+
+# A pattern takes ten times as long as all else: images have the tiles of one of so many, and first words of their own.
+PATTERNS = 256
+_PATTERN_SIZE = (96, 128)
+_NEW_PATTERNS = "CREATE TEMP TABLE drawn_pattern (number integer, words bytea, tiles bytea, flat bytea)"
+_STORE_PATTERNS = (
+    "INSERT INTO pattern_tiles SELECT created_seq, int8send(i.pattern) || substring(p.words, 9), tiles, flat"
+    " FROM image i JOIN drawn_pattern p ON p.number = i.created_seq % :patterns"
+    " WHERE i.created_seq > :after AND i.deleted_at IS NULL"
 )
 
 # Of these, `multiply` makes others.
@@ -89,6 +101,7 @@ _MULTIPLIED = (
     "colorhash",
     "colour_code",
     "page",
+    _RANDOM,
     "sha256(int8send(n))",
     "turned",
     "fingerprint_version",
@@ -120,7 +133,21 @@ def fill(engine: Engine, size: int) -> None:
                 cursor.execute(_NEW_SEGMENTS)
                 cursor.copy_expert("COPY new_segment FROM STDIN", StringIO(segments))
                 cursor.execute(_STORE_SEGMENTS)
+    _store_patterns(engine, first)
     _vacuum(engine)
+
+
+def _store_patterns(engine: Engine, after: int) -> None:
+    drawn = drawn_pixels(np.random.default_rng(after), PATTERNS, *_PATTERN_SIZE)
+    patterns = [pattern(Image.fromarray(pixels)).to_bytes() for pixels in drawn]
+    lines = [_line((number, *map(_bytea, parts))) for number, parts in enumerate(patterns)]
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        cursor = connection.connection.cursor()
+        cursor.execute(_NEW_PATTERNS)
+        cursor.copy_expert("COPY drawn_pattern FROM STDIN", StringIO("".join(lines)))
+        connection.execute(text(_STORE_PATTERNS), {"patterns": PATTERNS, "after": after})
+        connection.execute(text("DROP TABLE drawn_pattern"))
 
 
 def multiply(engine: Engine, size: int) -> None:
@@ -154,7 +181,7 @@ def _vacuum(engine: Engine) -> None:
     """Leave the tables as autovacuum does those that have been there for a while."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("VACUUM (ANALYZE) image, segment"))
+        connection.execute(text("VACUUM (ANALYZE) image, segment, pattern_tiles"))
 
 
 def _chunks(starts: range, end: int) -> Iterator[tuple[str, str]]:
@@ -195,6 +222,7 @@ def _row(random: np.random.Generator, number: int, picture: np.ndarray) -> tuple
         found.colorhash,
         _bytea(colour_code_to_bytes(found.colour_code)),
         found.page,
+        signed(int(random.integers(0, 1 << 64, dtype=np.uint64))),
         _bytea(found.verifier_bytes),
         _bytea(turned_to_bytes(found.turned)),
         FINGERPRINT_VERSION,

@@ -9,7 +9,15 @@ from sqlalchemy import Engine
 from app.catalog import session
 from app.catalog.new_images import NewImage, insert_images
 from app.fingerprints.colour import LEVELS, thermometer
-from app.fingerprints.value import COLUMN_OF, VERIFIER, Segment, colour_code_to_bytes, turned_to_bytes
+from app.fingerprints.pattern import tile_boxes
+from app.fingerprints.value import (
+    COLUMN_OF,
+    VERIFIER,
+    Pattern,
+    Segment,
+    colour_code_to_bytes,
+    turned_to_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,17 @@ def new_image(turned: np.ndarray, *, claim_id: str = "KD-1", image_id: UUID | No
         verifier=turned[0, VERIFIER].astype(">u8").tobytes(),
         turned=turned_to_bytes(turned),
         segments=segments_from(turned[0]),
+        pattern=pattern_from(turned[0]),
         fingerprint_version=1,
         library_versions={},
     )
+
+
+def pattern_from(own: np.ndarray) -> Pattern:
+    """A pattern fingerprint made of the words of a fingerprint's first row, with tiles as 640 x 480 pixels have."""
+    count = len(tile_boxes(640, 480))
+    tiles = np.resize(own, (count, 4)) + np.arange(count, dtype=np.uint64)[:, None]
+    return Pattern(own[:4], tiles, np.arange(count) % 7 == 0)
 
 
 def segments_from(own: np.ndarray) -> tuple[Segment, ...]:

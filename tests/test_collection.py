@@ -5,9 +5,17 @@ import pytest
 from sqlalchemy import Engine, text
 
 from app.catalog import images, session
-from app.collection import Collection, SegmentCollection, SegmentIndex, TableIndex
+from app.collection import (
+    PATTERN,
+    Collection,
+    PatternCollection,
+    PatternIndex,
+    SegmentCollection,
+    SegmentIndex,
+    TableIndex,
+)
 from app.fingerprints.value import Segment
-from tests.rows import insert_rows
+from tests.rows import insert_rows, pattern_from
 
 
 @pytest.fixture
@@ -115,7 +123,9 @@ def test_table_behind_the_index_means_rebuild(engine: Engine, collection: Collec
     old = caught_up(engine, collection)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE image DISABLE TRIGGER USER"))
-        connection.execute(text("DELETE FROM segment; DELETE FROM image WHERE id > 4"))
+        connection.execute(
+            text("DELETE FROM segment; DELETE FROM pattern_tiles; DELETE FROM image WHERE id > 4")
+        )
         connection.execute(text("ALTER TABLE image ENABLE TRIGGER USER"))
     new = caught_up(engine, collection)
     assert new is not old
@@ -204,6 +214,7 @@ def test_index_of_segments_follows_the_table(engine: Engine, monkeypatch: pytest
             seq,
             {"ahash": 1},
             [Segment((seq,) * 8, 0, 0, 100, 100), Segment((2**64 - 1,) * 8, 0, 0, 10, 10)][: seq % 3],
+            pattern_from(np.full(9, seq, np.uint64)),
         )
         with engine.begin() as connection:
             images.store_rehash(connection, replaced)
@@ -211,6 +222,53 @@ def test_index_of_segments_follows_the_table(engine: Engine, monkeypatch: pytest
     assert regions_held(first) == regions_in_table(engine) != whole
     assert collection.rebuild().total == 0
     assert first.lacking("segments") == 0
+
+
+def patterns_in_table(engine: Engine) -> dict[int, int]:
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT created_seq, words FROM pattern_tiles JOIN image USING (created_seq)"
+                " WHERE deleted_at IS NULL AND status = 'fingerprinted' AND pattern IS NOT NULL"
+            )
+        )
+        return {row.created_seq: int.from_bytes(row.words[:8], "big") for row in rows}
+
+
+def patterns_held(index: PatternIndex) -> dict[int, int]:
+    hashes, ids = index.indexes[PATTERN].contents()
+    return dict(zip(ids.tolist(), hashes.tolist(), strict=True))
+
+
+def test_index_of_patterns_follows_the_table(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.collection.replica.CHANGES_PER_READ", 37)
+    rows = insert_rows(engine, 100, np.random.default_rng(1))
+    collection = PatternCollection(engine)
+
+    def index() -> PatternIndex:
+        with session.autocommit(engine) as connection:
+            return collection.caught_up(connection)
+
+    first = index()
+    whole = patterns_in_table(engine)
+    assert patterns_held(first) == whole
+    assert len(whole) == 100
+    insert_rows(engine, 60, np.random.default_rng(2))
+    with engine.begin() as connection:
+        images.bury(connection, range(1, 30))
+        assert connection.execute(text("SELECT count(*) FROM pattern_tiles")).scalar_one() == 131
+        connection.execute(text("UPDATE image SET status = 'low_information' WHERE id = 33"))
+        connection.execute(text("UPDATE image SET pattern = NULL WHERE id IN (34, 35)"))
+    for seq in rows.seqs[40:50]:
+        pattern = pattern_from(np.full(9, 2**64 - seq, np.uint64))
+        with engine.begin() as connection:
+            images.store_rehash(connection, images.Rehashed(seq, {}, [], pattern))
+    assert index() is first
+    assert patterns_held(first) == patterns_in_table(engine) != whole
+    assert first.lacking(PATTERN) == 2
+    assert collection.rebuild().total == 0
+    assert patterns_held(index()) == patterns_in_table(engine)
+    assert index().lacking(PATTERN) == 2
 
 
 def test_images_whose_segments_are_to_come_are_counted(engine: Engine) -> None:

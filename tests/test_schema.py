@@ -69,6 +69,7 @@ def test_fingerprint_that_came_later_is_there_with_the_others_or_not_at_all(
         ("whash_db4 = 1", True),
         ("colorhash = 1", True),
         ("page = true", True),
+        ("pattern = 1", True),
         ("colour_code = decode(repeat('07', 16), 'hex')", True),
         ("status = 'low_information'", True),
         ("deleted_at = clock_timestamp()", True),

@@ -21,9 +21,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.catalog.models import image
+from app.catalog.pattern_tiles import forget_patterns, replace_pattern
 from app.catalog.rows import AnyRow
 from app.catalog.segments import forget_segments, replace_segments
-from app.fingerprints.value import Segment
+from app.fingerprints.value import Pattern, Segment
 
 
 def _bigints(name: str) -> ColumnElement[Any]:
@@ -53,6 +54,7 @@ SHOWN = (
     image.c.whash_db4,
     image.c.colorhash,
     image.c.page,
+    image.c.pattern,
     image.c.labels,
     image.c.taken_at,
 )
@@ -105,11 +107,12 @@ _CANDIDATES = (
 
 @dataclass(frozen=True, slots=True)
 class Rehashed:
-    """Recomputed fingerprint of a row: its stamp, the pixel-derived columns, the segments."""
+    """Recomputed fingerprint of a row: its stamp, the pixel-derived columns, segments and pattern."""
 
     created_seq: int
     values: dict[str, Any]
     segments: Sequence[Segment]
+    pattern: Pattern
 
 
 def live_by_bytes(connection: Connection, claim_id: str, sha256s: Sequence[bytes]) -> dict[bytes, AnyRow]:
@@ -225,6 +228,7 @@ def bury(connection: Connection, ids: Sequence[int]) -> None:
         {"ids": list(ids)},
     )
     forget_segments(connection, ids)
+    forget_patterns(connection, ids)
 
 
 def live_ids(connection: Connection, image_ids: Sequence[UUID]) -> set[UUID]:
@@ -246,7 +250,7 @@ def to_fill(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
     """Those of `after` that lack the fingerprints which were defined later."""
     statement = (
         select(image)
-        .where(LIVE, image.c.whash_db4.is_(None), image.c.created_seq > seq)
+        .where(LIVE, image.c.pattern.is_(None), image.c.created_seq > seq)
         .order_by(image.c.created_seq)
         .limit(limit)
     )
@@ -258,11 +262,12 @@ def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
     stamped = connection.execute(
         update(image)
         .where(LIVE, image.c.created_seq == rehashed.created_seq)
-        .values(rehashed.values)
+        .values(rehashed.values | {"pattern": rehashed.pattern.hash})
         .returning(image.c.created_seq)
     ).all()
     if stamped:  # else deleted meanwhile
         replace_segments(connection, rehashed.created_seq, rehashed.segments)
+        replace_pattern(connection, rehashed.created_seq, rehashed.pattern)
 
 
 def count_live(connection: Connection) -> int:

@@ -113,6 +113,8 @@ image = Table(
     Column("colorhash", BigInteger),  # 42 bits
     Column("colour_code", LargeBinary),  # 16 bytes
     Column("page", Boolean),
+    # The first word of the pattern fingerprint; rows from before it was defined have none until a job fills it in.
+    Column("pattern", Hash64),
     Column("fingerprint_version", Integer),
     Column("library_versions", JSON),
     Column("labels", JSON),
@@ -152,7 +154,7 @@ image = Table(
     Index(
         "image_to_fill",
         "created_seq",
-        postgresql_where=text("deleted_at IS NULL AND whash_db4 IS NULL"),
+        postgresql_where=text("deleted_at IS NULL AND pattern IS NULL"),
     ),
     Index(
         "image_unscreened",
@@ -175,6 +177,21 @@ segment = Table(
     Column("width", SmallInteger, nullable=False),
     Column("height", SmallInteger, nullable=False),
     CheckConstraint("octet_length(turned) = 64", name="segment_turned_size"),
+)
+
+# Written as segments are. 32 bytes, then 32 for each of up to 92 tiles and a bit (`fingerprints.value.Pattern`).
+pattern_tiles = Table(
+    "pattern_tiles",
+    metadata,
+    Column("created_seq", BigInteger, ForeignKey("image.created_seq"), primary_key=True),
+    Column("words", LargeBinary, nullable=False),
+    Column("tiles", LargeBinary, nullable=False),
+    Column("flat", LargeBinary, nullable=False),
+    CheckConstraint(
+        "octet_length(words) = 32 AND octet_length(tiles) % 32 = 0"
+        " AND octet_length(flat) = (octet_length(tiles) / 32 + 7) / 8",
+        name="pattern_tiles_sizes",
+    ),
 )
 
 match = Table(

@@ -14,7 +14,7 @@ from app.catalog.images import STORED
 from app.catalog.models import Hash64, image, signed
 from app.catalog.rows import AnyRow
 from app.catalog.segments import COLUMNS, column_values
-from app.fingerprints.value import Segment
+from app.fingerprints.value import Pattern, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class NewImage:
     page: bool
     verifier: bytes
     turned: bytes
+    pattern: Pattern
     segments: Sequence[Segment]
     fingerprint_version: int
     library_versions: dict[str, str]
@@ -66,10 +67,14 @@ _TYPED = ", ".join(f"{column.name} {column.type.compile(dialect=_DIALECT)}" for 
 _INSERT = (
     text(
         "WITH given AS ("  # noqa: S608 - constant names
-        f" SELECT * FROM jsonb_to_recordset(:rows) AS g (place integer, segments jsonb, {_TYPED})"
+        " SELECT * FROM jsonb_to_recordset(:rows)"
+        f" AS g (place integer, segments jsonb, words bytea, tiles bytea, flat bytea, {_TYPED})"
         "), stored AS ("
         f" INSERT INTO image ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY place"
         " ON CONFLICT (claim_id, sha256) WHERE deleted_at IS NULL DO NOTHING RETURNING *"
+        "), patterns AS ("
+        " INSERT INTO pattern_tiles (created_seq, words, tiles, flat)"
+        " SELECT s.created_seq, g.words, g.tiles, g.flat FROM stored s JOIN given g USING (image_id)"
         "), parts AS ("
         f" INSERT INTO segment (created_seq, ordinal, {', '.join(COLUMNS)})"
         f" SELECT s.created_seq, p.place, {', '.join(f'p.{name}' for name in COLUMNS)}"
@@ -89,10 +94,15 @@ def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID
     """
     given = [
         {"place": place, "segments": _segments_json(row.segments)}
-        | {column.name: _json(column, getattr(row, column.name)) for column in _INSERTED}
+        | dict(zip(("words", "tiles", "flat"), map(_hexadecimal, row.pattern.to_bytes()), strict=True))
+        | {column.name: _json(column, _value(row, column.name)) for column in _INSERTED}
         for place, row in enumerate(rows)
     ]
     return {row.image_id: row for row in connection.execute(_INSERT, {"rows": given})}
+
+
+def _value(row: NewImage, name: str) -> Any:
+    return row.pattern.hash if name == "pattern" else getattr(row, name)
 
 
 def _json(column: Column[Any], value: Any) -> Any:

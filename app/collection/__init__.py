@@ -3,9 +3,20 @@
 replica     some part of the table, at a change stamp; current: the one that answers, and its replacement
 images      the hashes and verifiers of whole images
 segments    the regions of images
+patterns    the pattern fingerprints of whole images
 """
 
 from app.collection.images import COLOURS, Collection, TableIndex
+from app.collection.patterns import PATTERN, PatternCollection, PatternIndex
 from app.collection.segments import SegmentCollection, SegmentIndex
 
-__all__ = ["COLOURS", "Collection", "SegmentCollection", "SegmentIndex", "TableIndex"]
+__all__ = [
+    "COLOURS",
+    "PATTERN",
+    "Collection",
+    "PatternCollection",
+    "PatternIndex",
+    "SegmentCollection",
+    "SegmentIndex",
+    "TableIndex",
+]

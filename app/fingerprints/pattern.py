@@ -24,6 +24,7 @@ from PIL import Image
 
 from app.fingerprints.bits import words
 from app.fingerprints.pattern_kernels import MARGIN, ONE, count_codes
+from app.fingerprints.value import Pattern
 
 BITS = 256
 WORDS = BITS // 64
@@ -81,19 +82,6 @@ _PARTS = (
     (4, _NARROW, slice(1048, 1248)),
 )
 FEATURES = 1248
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pattern:
-    """The pattern fingerprint of one picture.
-
-    `words` uint64[4] of the whole picture, of which the first alone is a 64-bit fingerprint too. `tiles`
-    uint64[t, 4] in the order of `tile_boxes`. `flat` bool[t]: tiles without a pattern, whose words mean nothing.
-    """
-
-    words: NDArray[np.uint64]
-    tiles: NDArray[np.uint64]
-    flat: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ WHOLE_IMAGE_HASHES: tuple[str, ...] = ("ahash", "phash", "dhash", "whash", "whas
 COLUMN_OF = {"ahash": 0, "phash": 1, "dhash": 2, "whash": 3, "whash_db4": 8}
 VERIFIER = slice(4, 8)
 FIRST_COLUMNS = 8
+PATTERN_WORDS = 4
 COLOUR_BITS = 98
 """Of the colours' thermometer code: the largest distance."""
 ALL_COLUMNS = 9
@@ -69,6 +70,42 @@ class Fingerprint:
     def verifier_bytes(self) -> bytes:
         """The picture's own 256-bit perceptual hash as 32 big-endian bytes."""
         return self.turned[0, VERIFIER].astype(">u8").tobytes()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """The pattern fingerprint of one picture: what `pattern` makes.
+
+    `words` uint64[4] of the whole picture, of which the first alone is a 64-bit fingerprint too. `tiles`
+    uint64[t, 4] in the order of `pattern.tile_boxes`. `flat` bool[t]: tiles without a pattern, whose words mean
+    nothing.
+    """
+
+    words: NDArray[np.uint64]
+    tiles: NDArray[np.uint64]
+    flat: NDArray[np.bool_]
+
+    @property
+    def hash(self) -> int:
+        """The first word."""
+        return int(self.words[0])
+
+    def to_bytes(self) -> tuple[bytes, bytes, bytes]:
+        """Big-endian words, 32 bytes; of the tiles, 32 each; which are flat, a bit each, the first highest."""
+        return (
+            self.words.astype(">u8").tobytes(),
+            self.tiles.astype(">u8").tobytes(),
+            np.packbits(self.flat).tobytes(),
+        )
+
+    @classmethod
+    def from_bytes(
+        cls, words: bytes | memoryview, tiles: bytes | memoryview, flat: bytes | memoryview
+    ) -> "Pattern":
+        """What `to_bytes` wrote. ValueError for other numbers of bytes."""
+        found = np.frombuffer(tiles, ">u8").astype(np.uint64).reshape(-1, PATTERN_WORDS)
+        bits = np.unpackbits(np.frombuffer(flat, np.uint8), count=len(found)).astype(np.bool_)
+        return cls(np.frombuffer(words, ">u8", PATTERN_WORDS).astype(np.uint64), found, bits)
 
 
 def turned_to_bytes(turned: NDArray[np.uint64]) -> bytes:

@@ -12,13 +12,15 @@ import os
 import resource
 import signal
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
 from app.errors import DecoderKilled, PictureTooLarge, StorageFull
+from app.fingerprints.pattern import pattern
+from app.fingerprints.value import Pattern
 from app.fingerprints.whole import fingerprint
 from app.imaging import protocol
 from app.imaging.limits import DecodeLimits
@@ -37,6 +39,7 @@ class Decoder:
     def __init__(self, limits: DecodeLimits):
         self.limits = limits
         self._writer = ThreadPoolExecutor(1, "rendition")
+        self._beside = ThreadPoolExecutor(1, "pattern")
         self._warm_up()
         self._most_at_rest = _address_space() + limits.memory_bytes // 4
         most = _address_space() + limits.memory_bytes
@@ -70,10 +73,14 @@ class Decoder:
         written: Future[None] | None = None
         if task["rendition"] is not None:
             written = self._writer.submit(_write_rendition, picture.image, task["rendition"])
-        # The disk is waited for while the hashes are computed.
+        # The disk is waited for while the hashes are computed, on two cores where there are two.
+        surface = self._beside.submit(_pattern_of, picture.image)
         try:
-            answer = protocol.success(picture, fingerprint(picture.image), picture.pixel_sha256())
+            found, pixel_sha256 = fingerprint(picture.image), picture.pixel_sha256()
+            answer = protocol.success(picture, found, surface.result(), pixel_sha256)
         finally:
+            # Whatever failed: the next picture must not find this one being worked on.
+            wait([surface])
             if written is not None:
                 written.result()
         return answer
@@ -103,8 +110,14 @@ class Decoder:
         for name in ("JPEG", "PNG", "WEBP", "TIFF"):
             file = io.BytesIO()
             drawn.save(file, name)
-            fingerprint(normalise(file.getvalue(), self.limits).image)
+            image = normalise(file.getvalue(), self.limits).image
+            fingerprint(image)
+            self._beside.submit(_pattern_of, image).result()
         self._writer.submit(_jpeg, drawn).result()
+
+
+def _pattern_of(image: Image.Image) -> Pattern:
+    return pattern(image.convert("L"))
 
 
 def _write_rendition(image: Image.Image, path: str) -> None:

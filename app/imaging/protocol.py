@@ -25,6 +25,7 @@ from app.errors import (
 )
 from app.fingerprints.value import (
     Fingerprint,
+    Pattern,
     Segment,
     colour_code_from_bytes,
     colour_code_to_bytes,
@@ -48,6 +49,7 @@ class Fingerprinted:
     """What a decoding process found in one file."""
 
     fingerprint: Fingerprint
+    pattern: Pattern
     pixel_sha256: bytes
     format: str
     width: int
@@ -100,7 +102,9 @@ class Frames:
         return message
 
 
-def success(picture: Normalised, fingerprint: Fingerprint, pixel_sha256: bytes) -> dict[str, Any]:
+def success(
+    picture: Normalised, fingerprint: Fingerprint, pattern: Pattern, pixel_sha256: bytes
+) -> dict[str, Any]:
     """The answer for a file that was fingerprinted."""
     facts = picture.facts
     return {
@@ -110,6 +114,7 @@ def success(picture: Normalised, fingerprint: Fingerprint, pixel_sha256: bytes) 
         "segments": [astuple(segment) for segment in fingerprint.segments],
         "information": fingerprint.information,
         "page": fingerprint.page,
+        "pattern": [part.hex() for part in pattern.to_bytes()],
         "pixel_sha256": pixel_sha256.hex(),
         "format": picture.format,
         "width": picture.width,
@@ -157,6 +162,7 @@ def _fingerprinted(answer: Mapping[str, Any]) -> Fingerprinted:
             information=answer["information"],
             page=answer["page"],
         ),
+        pattern=Pattern.from_bytes(*map(bytes.fromhex, answer["pattern"])),
         pixel_sha256=bytes.fromhex(answer["pixel_sha256"]),
         format=answer["format"],
         width=answer["width"],

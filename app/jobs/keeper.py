@@ -39,7 +39,7 @@ class Keeper:
         self._settings = parts.settings
         self._engine = parts.engine
         self._collection = parts.collection
-        self._segments = parts.segments
+        self._others = parts.segments, parts.patterns
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._job: threading.Thread | None = None
@@ -79,7 +79,8 @@ class Keeper:
     def _tick(self) -> None:
         with session.autocommit(self._engine) as connection:
             index = self._collection.caught_up(connection)
-            self._segments.caught_up(connection)
+            for other in self._others:
+                other.caught_up(connection)
         if self._collection.asked_generation > index.generation:
             self._rebuild_index()
         if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
@@ -91,7 +92,9 @@ class Keeper:
 
     def _rebuild_index(self) -> None:
         started = time.monotonic()
-        found = self._collection.rebuild().worst(self._segments.rebuild())
+        found = self._collection.rebuild()
+        for other in self._others:
+            found = found.worst(other.rebuild())
         self._rebuild = asdict(found) | {"seconds": round(time.monotonic() - started, 3)}
         if found.total:
             log.error("the index differed from the table: %s", found)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images
+from app.catalog.pattern_tiles import pattern_of
 from app.catalog.rows import AnyRow
 from app.catalog.segments import COLUMNS, column_values, segments_of
 from app.decoders import decode_limits
@@ -101,12 +102,13 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts) -> 
     counts.moved += moved
     if (
         moved
-        or row.whash_db4 is None
-        or _stored(parts.engine, row) != [column_values(segment) for segment in segments]
+        or row.pattern is None
+        or _stored(parts.engine, row)
+        != ([column_values(segment) for segment in segments], found.pattern.to_bytes())
     ):
         counts.changed += 1
         with parts.engine.begin() as connection:
-            images.store_rehash(connection, images.Rehashed(row.created_seq, values, segments))
+            images.store_rehash(connection, images.Rehashed(row.created_seq, values, segments, found.pattern))
 
 
 def _moved(row: AnyRow, values: dict[str, Any]) -> bool:
@@ -123,8 +125,12 @@ def _moved(row: AnyRow, values: dict[str, Any]) -> bool:
     )
 
 
-def _stored(engine: Engine, row: AnyRow) -> list[dict[str, Any]]:
-    """The segments of an image, as `column_values` gives them."""
+def _stored(engine: Engine, row: AnyRow) -> tuple[list[dict[str, Any]], tuple[bytes, bytes, bytes] | None]:
+    """The segments of an image, as `column_values` gives them, and its pattern as bytes."""
     with engine.connect() as connection:
         rows = segments_of(connection, [row.created_seq])
-    return [{name: getattr(each, name) for name in COLUMNS} | {"turned": bytes(each.turned)} for each in rows]
+        pattern = pattern_of(connection, row.created_seq)
+    segments = [
+        {name: getattr(each, name) for name in COLUMNS} | {"turned": bytes(each.turned)} for each in rows
+    ]
+    return segments, None if pattern is None else pattern.to_bytes()

@@ -48,6 +48,7 @@ IMAGE: dict[str, Any] = {
         "whash": "ffc3818181c3ffff",
         "whash_db4": "ffc38181c3c3ffff",
         "colorhash": "0000000042800200",
+        "pattern": "e919c88347b83439",
     },
     "verdict": "near_duplicate",
     "matches": [MATCH],

@@ -104,7 +104,7 @@ class Image(BaseModel):
         " before this was looked for."
     )
     hashes: dict[str, str] = Field(
-        description="16 hex digits, by name; of colorhash, 42 bits count.",
+        description="16 hex digits, by name; 42 bits of colorhash count; `pattern` is the first 64 of 256 bits.",
         examples=[{"phash": "d1c48b3a7e2f9056"}],
     )
     verdict: Verdict = Field(description="Strongest kind of match against other claims.")
@@ -291,7 +291,7 @@ def image_members(answer: Answer) -> dict[str, Any]:
 
 def hashes_json(row: AnyRow) -> dict[str, str]:
     """Hashes of a stored image, those that it has."""
-    values = {name: getattr(row, name) for name in (*WHOLE_IMAGE_HASHES, "colorhash")}
+    values = {name: getattr(row, name) for name in (*WHOLE_IMAGE_HASHES, "colorhash", "pattern")}
     return {name: f"{value:016x}" for name, value in values.items() if value is not None}
 
 

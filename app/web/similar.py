@@ -51,10 +51,12 @@ class Parameters(BaseModel):
         ge=0,
         le=max(MAX_DISTANCES.values()),
         description="Bits, inclusive: of 64, of 98 for colorhash, at most 16 for segments. Left out, it is"
-        " 10, and 6 for segments.",
+        " 10, 6 for segments, 14 for pattern.",
     )
     hash_name: Literal[HASHES] = Field(  # type: ignore[valid-type]
-        default="phash", alias="hash", description="Which hash; `segments` for regions of images."
+        default="phash",
+        alias="hash",
+        description="Which hash; `segments` for regions of images, `pattern` for surfaces that are alike.",
     )
     orientations: Literal[ORIENTATIONS] = Field(  # type: ignore[valid-type]
         default="as_stored", description="`all`: in any of the eight orientations."
@@ -113,7 +115,7 @@ async def find_similar_to_picture(
         except UnusablePicture as error:
             error.field = "file"
             raise
-        page = parts.search.by_picture(decoded.fingerprint, query)
+        page = parts.search.by_picture(decoded, query)
         return similar_json(page, query, None)
 
     return await anyio.to_thread.run_sync(search, limiter=uploads)

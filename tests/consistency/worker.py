@@ -25,7 +25,7 @@ from app import removal
 from app.catalog import session
 from app.collection import Collection
 from app.errors import NotFound, Unavailable
-from app.fingerprints.value import LOW_INFORMATION, turned_to_bytes
+from app.fingerprints.value import LOW_INFORMATION, Pattern, turned_to_bytes
 from app.fingerprints.version import library_versions
 from app.imaging import DecodePool, Fingerprinted
 from app.ingest import Outcome, Upload
@@ -53,6 +53,8 @@ SHARE_REPLAYED = 0.08
 SHARE_DELETED = 0.06
 REINDEX_SECONDS = 1.0
 RETRY_SECONDS = 0.02
+
+NO_PATTERN = Pattern(np.zeros(4, np.uint64), np.zeros((0, 4), np.uint64), np.zeros(0, bool))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,9 @@ class Drawing(DecodePool):
 
     def fingerprint(self, path: Path, rendition: Path | None) -> Fingerprinted:
         look = look_of(Picture.of(path.name.encode()))
-        return Fingerprinted(look.fingerprint, look.pixel_sha256, "JPEG", 64, 64, None, None, None, None, {})
+        return Fingerprinted(
+            look.fingerprint, NO_PATTERN, look.pixel_sha256, "JPEG", 64, 64, None, None, None, None, {}
+        )
 
 
 class Worker:

@@ -179,6 +179,18 @@ def test_rehash_keeps_the_public_ids_of_matches(client: TestClient, engine: Engi
     assert shown["matches"] == second["matches"]
 
 
+def as_before_0004(engine: Engine, which: str = "true") -> None:
+    """Take away what migration 0004 brought, as if these images had been stored before it."""
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE image SET pattern = NULL WHERE {which}"))
+        connection.execute(
+            text(
+                f"DELETE FROM pattern_tiles USING image i"
+                f" WHERE i.created_seq = pattern_tiles.created_seq AND {which}"
+            )
+        )
+
+
 def as_before_0003(engine: Engine, which: str = "true") -> None:
     """Take away what migration 0003 brought, as if these images had been stored before it."""
     with engine.begin() as connection:
@@ -191,6 +203,7 @@ def as_before_0003(engine: Engine, which: str = "true") -> None:
         connection.execute(
             text(f"DELETE FROM segment USING image i WHERE i.created_seq = segment.created_seq AND {which}")
         )
+    as_before_0004(engine, which)
 
 
 def rows_of(engine: Engine) -> list[Any]:
@@ -198,7 +211,8 @@ def rows_of(engine: Engine) -> list[Any]:
         return [
             tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
             for statement in (
-                "SELECT image_id, whash_db4, colorhash, colour_code, page, turned FROM image ORDER BY id",
+                "SELECT image_id, whash_db4, colorhash, colour_code, page, turned, pattern FROM image ORDER BY id",
+                "SELECT * FROM pattern_tiles ORDER BY created_seq",
                 "SELECT * FROM segment ORDER BY created_seq, ordinal",
             )
             for row in connection.execute(text(statement))

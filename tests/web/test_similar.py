@@ -4,11 +4,12 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.fingerprints.orientation import TRANSFORMS
+from tests.fingerprints.test_pattern import surface
 from tests.pictures import drawn, encoded, photo
 from tests.rows import insert_rows
 from tests.web.api import assert_problem, uploaded
@@ -214,7 +215,7 @@ def test_segments_are_searched_within_16_bits_at_most(client: TestClient, rows: 
 def test_picture_of_low_information_has_no_segments(client: TestClient) -> None:
     flat = uploaded(client, "KD-1", encoded(Image.new("RGB", (300, 200), "white")))
     assert client.get(f"/images/{flat['image_id']}/segments").json()["segments"] == []
-    for name in ("segments", "colorhash", "whash_db4"):
+    for name in ("segments", "colorhash", "whash_db4", "pattern"):
         answer = client.get("/similar", params={"image_id": flat["image_id"], "hash": name}).json()
         assert (answer["status"], answer["total"]) == ("low_information", 0)
 
@@ -227,6 +228,37 @@ def test_largest_distance_depends_on_the_hash(client: TestClient, rows: Any) -> 
         client.get("/similar", params=params | {"hash": "phash", "max_distance": 65}), 422
     )
     assert (members["field"], members["limit"]) == ("max_distance", 64)
+
+
+@pytest.mark.parametrize("max_distance", [0, 12, 30, 64])
+def test_patterns_within_the_distance_are_those_of_a_plain_scan(
+    client: TestClient, rows: Any, max_distance: int
+) -> None:
+    # `insert_rows` makes a pattern of the first four words of the hashes.
+    near = scan(rows, rows.turned[7][:1], 0, max_distance, 7)
+    expected = [(distance, row, "identity") for distance, row, _ in near]
+    matches, totals = all_pages(
+        client, image_id=str(rows.image_ids[7]), hash="pattern", max_distance=max_distance, limit=200
+    )
+    assert answered(rows, matches) == expected
+    assert totals == {len(expected)}
+
+
+def shaded(picture: Image.Image, number: int) -> bytes:
+    """With soft shadows of its own: stripes alone have too little information for the other hashes."""
+    shadows = drawn(number).convert("L").filter(ImageFilter.GaussianBlur(20)).resize(picture.size)
+    return encoded(Image.blend(picture, shadows, 0.4).convert("RGB"))
+
+
+def test_surfaces_alike_are_found_by_pattern_and_not_by_other_hashes(client: TestClient) -> None:
+    whole = surface(1, (900, 500))
+    stored = uploaded(client, "KD-1", shaded(whole.crop((0, 0, 500, 400)), 1))
+    uploaded(client, "KD-2", shaded(surface(2, (500, 400), period=25), 2))
+    moved = shaded(whole.crop((340, 60, 840, 460)).transpose(Image.Transpose.ROTATE_90), 3)
+    found = client.post("/similar", params={"hash": "pattern"}, files={"file": ("x.jpg", moved)}).json()
+    assert [match["image_id"] for match in found["matches"]] == [stored["image_id"]]
+    params = {"hash": "dhash", "max_distance": 14}
+    assert client.post("/similar", params=params, files={"file": ("x.jpg", moved)}).json()["total"] == 0
 
 
 def test_all_orientations_find_what_a_scan_of_eight_finds(client: TestClient, rows: Any) -> None:

@@ -35,7 +35,7 @@ def test_first_picture_is_stored_and_matches_nothing(client: TestClient) -> None
     assert image["format"] == "JPEG"
     assert (image["width"], image["height"]) == photo().size
     assert image["labels"] == {"product": "fridge"}
-    assert set(image["hashes"]) == {"ahash", "phash", "dhash", "whash", "whash_db4", "colorhash"}
+    assert set(image["hashes"]) == {"ahash", "phash", "dhash", "whash", "whash_db4", "colorhash", "pattern"}
     assert all(len(value) == 16 for value in image["hashes"].values())
     assert image["uploaded_at"].endswith("Z")
 

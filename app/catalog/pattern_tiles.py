@@ -1,0 +1,36 @@
+"""The table of pattern fingerprints: of whole images and of tiles. An image's are written when it is stamped."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from app.fingerprints.value import Pattern
+
+_REPLACE = text(
+    "INSERT INTO pattern_tiles (created_seq, words, tiles, flat) VALUES (:created_seq, :words, :tiles, :flat)"
+    " ON CONFLICT (created_seq) DO UPDATE SET words = excluded.words, tiles = excluded.tiles, flat = excluded.flat"
+)
+
+
+def replace_pattern(connection: Connection, created_seq: int, pattern: Pattern) -> None:
+    """Make this the pattern fingerprint of an image, whose row the same transaction has stamped."""
+    words, tiles, flat = pattern.to_bytes()
+    connection.execute(_REPLACE, {"created_seq": created_seq, "words": words, "tiles": tiles, "flat": flat})
+
+
+def forget_patterns(connection: Connection, image_row_ids: Sequence[int]) -> None:
+    """Remove the pattern fingerprints of images that the same transaction deletes."""
+    connection.execute(
+        text(
+            "DELETE FROM pattern_tiles WHERE created_seq IN (SELECT created_seq FROM image WHERE id = ANY(:ids))"
+        ),
+        {"ids": list(image_row_ids)},
+    )
+
+
+def pattern_of(connection: Connection, created_seq: int) -> Pattern | None:
+    """The pattern fingerprint of an image; None where it is not computed yet, or the image deleted."""
+    row = connection.execute(
+        text("SELECT words, tiles, flat FROM pattern_tiles WHERE created_seq = :seq"), {"seq": created_seq}
+    ).one_or_none()
+    return None if row is None else Pattern.from_bytes(row.words, row.tiles, row.flat)
