@@ -64,7 +64,7 @@ _STORE_SEGMENTS = (
     " FROM new_segment n JOIN image USING (image_id)"
 )
 
-# A pattern takes ten times as long as all else: images have the tiles of one of so many, and first words of their own.
+# A pattern takes ten times as long as all else: images have the tiles of one of so many, and own first words.
 PATTERNS = 256
 _PATTERN_SIZE = (96, 128)
 _NEW_PATTERNS = "CREATE TEMP TABLE drawn_pattern (number integer, words bytea, tiles bytea, flat bytea)"
