@@ -86,7 +86,7 @@ def features_of(pictures: list[Image.Image]) -> Floats:
     """Of each as a whole."""
     grid = Grid(4, 4)
     counts = [block_histograms(np.asarray(picture), grid)[0].sum(axis=(0, 1)) for picture in pictures]
-    return features(np.stack(counts))
+    return features(np.stack(counts)).astype(np.float64)
 
 
 def discriminants(found: Floats, spots: NDArray[np.int64]) -> Floats:

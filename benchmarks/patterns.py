@@ -82,7 +82,10 @@ def _numbers(picture: Image.Image) -> NDArray[np.float64]:
     grey = picture.convert("L")
     coarse = patterns.half(patterns.scaled(grey))
     counts, _ = patterns.block_histograms(coarse, patterns.grids(*grey.size)[0])
-    return patterns.numbers(patterns.features(counts.sum(axis=(0, 1))[None]))[0]
+    found: NDArray[np.float64] = patterns.numbers(
+        patterns.features(counts.sum(axis=(0, 1), dtype=np.int32)[None])
+    )[0].astype(np.float64)
+    return found
 
 
 def cut_outs(

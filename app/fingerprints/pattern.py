@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.fingerprints.bits import words
-from app.fingerprints.pattern_kernels import MARGIN, ONE, count_codes
+from app.fingerprints.pattern_kernels import ONE, count_blocks, find_features, half, multiply
 from app.fingerprints.value import Pattern
 
 BITS = 256
@@ -42,11 +42,9 @@ LEAST_REGION = 8
 
 _Whole = TypeVar("_Whole", np.int32, np.int64)
 
-_SCALES = (1, 2, 4)  # a block is so many times smaller
 _TILES = (SHORT // 2, SHORT)  # pixels that a quarter of a picture has at each scale
 _RESIZED = Image.Resampling.BILINEAR
 _FLAT = 1  # levels of grey that neighbours differ by on average, at least, for there to be a pattern
-_FEATURE_ONE = 1 << 12
 
 
 def _circle(points: int, radius: int) -> NDArray[np.int16]:
@@ -64,23 +62,18 @@ def _circle(points: int, radius: int) -> NDArray[np.int16]:
     return np.array(rows, np.int16)
 
 
-def _classes(points: int) -> NDArray[np.int64]:
+def _classes(points: int) -> NDArray[np.uint8]:
     """The class of each pattern of neighbours: how many bits are set, or `points` + 1 if they change too often."""
     patterns = np.arange(1 << points)
     bits = patterns[:, None] >> np.arange(points) & 1
     changes = (bits != np.roll(bits, 1, axis=1)).sum(axis=1)
-    return np.where(changes <= 2, bits.sum(axis=1), points + 1).astype(np.int64)
+    return np.where(changes <= 2, bits.sum(axis=1), points + 1).astype(np.uint8)
 
 
 _NARROW = _circle(8, 1), _classes(8)
 _WIDE = _circle(16, 2), _classes(16)
-# (smaller by, neighbours, where its histogram is)
-_PARTS = (
-    (1, _NARROW, slice(0, 200)),
-    (1, _WIDE, slice(200, 848)),
-    (2, _NARROW, slice(848, 1048)),
-    (4, _NARROW, slice(1048, 1248)),
-)
+# Where the histograms are: of the narrow circle, of the wide one, of the narrow one twice and four times as large.
+_BOUNDS = np.array([0, 200, 848, 1048, 1248])
 FEATURES = 1248
 
 
@@ -132,7 +125,7 @@ def pattern(grey: Image.Image) -> Pattern:
         if not histograms:
             histograms.append(counts.sum(axis=(0, 1))[None])
         histograms.append(_in_tiles(counts).reshape(-1, FEATURES))
-        pixels = _in_tiles(counts[..., _PARTS[0][2]].sum(axis=-1))
+        pixels = _in_tiles(counts[..., : _BOUNDS[1]].sum(axis=-1))
         flat.append((_in_tiles(strength) < _FLAT * ONE * len(_NARROW[0]) * pixels).ravel())
     found = signs(features(np.concatenate(histograms)))
     return Pattern(found[0], found[1:], np.concatenate(flat))
@@ -184,45 +177,37 @@ def block_histograms(picture: NDArray[np.uint8], grid: Grid) -> tuple[NDArray[np
 
     The second is int64[rows, columns], summed over 8 neighbours of each pixel, in 64ths of a level of grey.
     """
-    counts = np.zeros((grid.rows, grid.columns, FEATURES), np.int32)
-    strengths = np.zeros((grid.rows, grid.columns), np.int64)
-    for scale in _SCALES:
-        height, width = picture.shape
-        padded = np.pad(picture.astype(np.int16), MARGIN, mode="edge")
-        down, across = _edges(height, grid.rows), _edges(width, grid.columns)
-        for smaller, (circle, classes), place in _PARTS:
-            if smaller == scale:
-                found = np.zeros((grid.rows, grid.columns, place.stop - place.start), np.int32)
-                strength = np.zeros_like(strengths)
-                count_codes(padded, down, across, circle, classes, found, strength)
-                counts[..., place] = found
-                if place.start == 0:
-                    strengths = strength
-        picture = half(picture)
+    counts = np.empty((grid.rows, grid.columns, FEATURES), np.int32)
+    strengths = np.empty((grid.rows, grid.columns), np.int64)
+    count_blocks(np.ascontiguousarray(picture), *_NARROW, *_WIDE, counts, strengths)
     return counts, strengths
 
 
-def features(histograms: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Square roots of shares, float64[n, 1248], as whole numbers up to 4096."""
-    found = np.empty(histograms.shape)
-    for _, _, place in _PARTS:
-        counts = histograms[:, place].astype(np.float64)
-        found[:, place] = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
-    return np.rint(found * _FEATURE_ONE)
+def features(histograms: NDArray[np.int32]) -> NDArray[np.int16]:
+    """Square roots of shares, int16[n, 1248], 4096 standing for 1."""
+    found = np.empty(histograms.shape, np.int16)
+    find_features(np.ascontiguousarray(histograms, np.int32), _BOUNDS, found)
+    return found
 
 
-def numbers(found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What of features float64[n, 1248] tells surfaces apart: float64[n, 128], nearer where they are more alike.
+def numbers(found: NDArray[np.int16]) -> NDArray[np.int64]:
+    """What of features int16[n, 1248] tells surfaces apart: int64[n, 128], nearer where they are more alike.
+
+    Below 2**31: the squares of a histogram's features add up to 4096**2, so they to 4096 * sqrt(648) at most.
+    """
+    projection, _, _ = _constants()
+    products = np.empty((len(found), len(projection)), np.int64)
+    multiply(found, projection, products)
+    return products
+
+
+def signs(found: NDArray[np.int16]) -> NDArray[np.uint64]:
+    """The 256 bits of each row of features: uint64[n, 4].
 
     Products and sums of whole numbers below 2**53 are exact in float64, whatever the order of addition.
     """
-    return found @ _constants()[0]
-
-
-def signs(found: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """The 256 bits of each row of features: uint64[n, 4]; exact as `numbers`."""
     _, rotation, thresholds = _constants()
-    return words((numbers(found) @ rotation > thresholds)[:, None, :])
+    return words((numbers(found).astype(np.float64) @ rotation > thresholds)[:, None, :])
 
 
 def _in_tiles(blocks: NDArray[_Whole]) -> NDArray[_Whole]:
@@ -234,19 +219,16 @@ def _edges(length: int, blocks: int) -> NDArray[np.int64]:
     return (np.arange(blocks + 1) * length * 2 + blocks) // (2 * blocks)
 
 
-def half(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Means of two pixels by two; an odd last row or column is left out."""
-    even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].astype(np.uint16)
-    sums = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
-    return ((sums + 2) >> 2).astype(np.uint8)
-
-
 @cache
-def _constants() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """What `benchmarks.pattern_constants` learned: projection (1248, 128), rotation (128, 256), thresholds."""
+def _constants() -> tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64]]:
+    """What `benchmarks.pattern_constants` learned: projection (128, 1248), rotation (128, 256), thresholds."""
     with (
         resources.files("app.fingerprints").joinpath("pattern.npz").open("rb") as file,
         np.load(file) as kept,
     ):
         projection, rotation, thresholds = kept["projection"], kept["rotation"], kept["thresholds"]
-    return projection.astype(np.float64), rotation.astype(np.float64), thresholds.astype(np.float64)
+    return (
+        np.ascontiguousarray(projection.T, np.int16),
+        rotation.astype(np.float64),
+        thresholds.astype(np.float64),
+    )

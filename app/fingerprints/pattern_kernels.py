@@ -12,18 +12,24 @@ from app.compiling import compiled
 
 MARGIN = 2
 """Pixels around a picture that neighbours are read from: of the larger circle's radius."""
+FEATURE_ONE = 1 << 12
 ONE = 64
 """What the weights of a neighbour's four pixels add up to: 255 times that, and its negative, are int16."""
 
 Picture = NDArray[np.int16]
 Edges = NDArray[np.int64]
 Circle = NDArray[np.int16]
-Classes = NDArray[np.int64]
+Classes = NDArray[np.uint8]
+Features = NDArray[np.int16]
 Counts = NDArray[np.int32]
 
-_picture = types.Array(types.int16, 2, "C", readonly=True)
-_edges = types.Array(types.int64, 1, "C", readonly=True)
 _circle = types.Array(types.int16, 2, "C", readonly=True)
+_classes = types.Array(types.uint8, 1, "C", readonly=True)
+_features = types.Array(types.int16, 2, "C", readonly=True)
+_pixels = types.Array(types.uint8, 2, "C", readonly=True)
+_histograms = types.Array(types.int32, 2, "C", readonly=True)
+_bounds = types.Array(types.int64, 1, "C", readonly=True)
+_rows = types.Array(types.int16, 2, "C")
 _counts = types.Array(types.int32, 3, "C")
 _sums = types.Array(types.int64, 2, "C")
 
@@ -126,8 +132,8 @@ def _find_strong(differences: Picture, least_strong: Picture, strong: NDArray[np
             strong[x] |= np.uint16(own[x] >= least_strong[x]) << bit
 
 
-@compiled(types.void(_picture, _edges, _edges, _circle, _edges, _counts, _sums))
-def count_codes(
+@njit(nogil=True)
+def _count_codes(
     picture: Picture,
     rows: Edges,
     columns: Edges,
@@ -140,7 +146,7 @@ def count_codes(
 
     `picture` int16[h + 4, w + 4] has a margin of 2. `rows` int64[r + 1] and `columns` int64[c + 1] are the edges
     of blocks, 0 to h and to w. `circle` int16[p, 6] has for each neighbour the row and column of the upper left
-    of four pixels, from the pixel's own, and the weights of the four. `classes` int64[2**p] tells the class, of
+    of four pixels, from the pixel's own, and the weights of the four. `classes` uint8[2**p] tells the class, of
     k, of each pattern of neighbours. Adds to `counts` int32[r, c, 2 k**2], and to `strengths` int64[r, c] what
     the neighbours differ by.
 
@@ -169,8 +175,115 @@ def count_codes(
             block = top + (first + y >= rows[top + 1])
             for place in range(across):
                 histogram = counts[block, place]
+                strength = np.int64(0)
                 for x in range(columns[place], columns[place + 1]):
                     bright = picture[first + y + MARGIN, x + MARGIN] >= least_bright[x]
-                    code = classes[signs[y, x]] * kinds + classes[strong[x]]
+                    code = np.int64(classes[signs[y, x]]) * kinds + np.int64(classes[strong[x]])
                     histogram[2 * code + np.int64(bright)] += 1
-                    strengths[block, place] += sums[y, x]
+                    strength += sums[y, x]
+                strengths[block, place] += strength
+
+
+@njit(nogil=True)
+def _edges_of(length: int, blocks: int) -> Edges:
+    edges = np.empty(blocks + 1, np.int64)
+    for block in range(blocks + 1):
+        edges[block] = (block * length * 2 + blocks) // (2 * blocks)
+    return edges
+
+
+@njit(nogil=True)
+def _with_margin(picture: NDArray[np.uint8]) -> Picture:
+    """The picture with its outermost pixels repeated around it."""
+    height, width = picture.shape
+    found = np.empty((height + 2 * MARGIN, width + 2 * MARGIN), np.int16)
+    for y in range(found.shape[0]):
+        row = picture[min(max(y - MARGIN, 0), height - 1)]
+        found[y, MARGIN : MARGIN + width] = row
+        found[y, :MARGIN] = row[0]
+        found[y, MARGIN + width :] = row[width - 1]
+    return found
+
+
+@njit(nogil=True)
+def _half(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    found = np.empty((picture.shape[0] // 2, picture.shape[1] // 2), np.uint8)
+    for y in range(found.shape[0]):
+        upper, lower = picture[2 * y], picture[2 * y + 1]
+        for x in range(found.shape[1]):
+            total = int(upper[2 * x]) + int(upper[2 * x + 1]) + int(lower[2 * x]) + int(lower[2 * x + 1])
+            found[y, x] = (total + 2) >> 2
+    return found
+
+
+@compiled(types.uint8[:, ::1](_pixels))
+def half(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means of two pixels by two of uint8[h, w]: uint8[h / 2, w / 2]; an odd last row or column is left out."""
+    return _half(picture)
+
+
+@compiled(types.void(_pixels, _circle, _classes, _circle, _classes, _counts, _sums))
+def count_blocks(
+    picture: NDArray[np.uint8],
+    narrow: Circle,
+    narrow_classes: Classes,
+    wide: Circle,
+    wide_classes: Classes,
+    counts: Counts,
+    strengths: NDArray[np.int64],
+) -> None:
+    """Count codes at three scales: `counts` int32[r, c, 1248] of r by c blocks of a picture uint8[h, w].
+
+    See `_count_codes`: those of the narrow circle, then of the wide one, then of the narrow one in the picture
+    made smaller by two and by four. `strengths` int64[r, c] are of the first.
+    """
+    rows, columns = counts.shape[0], counts.shape[1]
+    narrow_size, wide_size = 2 * (narrow.shape[0] + 2) ** 2, 2 * (wide.shape[0] + 2) ** 2
+    ignored = np.empty_like(strengths)
+    strengths[:] = 0
+    first = 0
+    for scale in range(3):
+        padded = _with_margin(picture)
+        down, across = _edges_of(picture.shape[0], rows), _edges_of(picture.shape[1], columns)
+        found = np.zeros((rows, columns, narrow_size), np.int32)
+        strong = strengths if scale == 0 else ignored
+        _count_codes(padded, down, across, narrow, narrow_classes, found, strong)
+        counts[:, :, first : first + narrow_size] = found
+        first += narrow_size
+        if scale == 0:
+            found = np.zeros((rows, columns, wide_size), np.int32)
+            _count_codes(padded, down, across, wide, wide_classes, found, ignored)
+            counts[:, :, first : first + wide_size] = found
+            first += wide_size
+        picture = _half(picture)
+
+
+@compiled(types.void(_histograms, _bounds, _rows))
+def find_features(histograms: NDArray[np.int32], bounds: Edges, features: Features) -> None:
+    """Square roots of shares: of `histograms` int32[n, k], each between two of `bounds`, 4096 standing for 1."""
+    for row in range(histograms.shape[0]):
+        for part in range(bounds.size - 1):
+            first, end = bounds[part], bounds[part + 1]
+            total = 0
+            for place in range(first, end):
+                total += histograms[row, place]
+            for place in range(first, end):
+                share = histograms[row, place] / max(total, 1)
+                features[row, place] = np.int16(np.rint(np.sqrt(share) * FEATURE_ONE))
+
+
+@compiled(types.void(_features, _features, _sums))
+def multiply(rows: Features, columns: Features, products: NDArray[np.int64]) -> None:
+    """Write to `products` int64[n, m] those of each of `rows` int16[n, k] with each of `columns` int16[m, k].
+
+    Sums must stay below 2**31: the processor adds products of 16 bits in pairs, six times as fast as a library
+    multiplies what it has no whole numbers for.
+    """
+    for row in range(rows.shape[0]):
+        left = rows[row]
+        for column in range(columns.shape[0]):
+            right = columns[column]
+            total = np.int32(0)
+            for place in range(left.size):
+                total += np.int32(left[place]) * np.int32(right[place])
+            products[row, column] = total
