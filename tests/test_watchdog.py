@@ -93,7 +93,7 @@ def waiting(engine: Engine, watchdog: Watchdog) -> "Future[None]":
             ended.set_exception(error)
 
     threading.Thread(target=run_it, daemon=True).start()
-    time.sleep(0.5)
+    time.sleep(1.5)  # the probe has answered since
     return ended
 
 
@@ -109,6 +109,15 @@ def test_hanging_up_frees_whoever_waits_on_a_connection(
     waiting: "Future[None]", watchdog: Watchdog, engine: Engine
 ) -> None:
     watchdog.hang_up()
+    assert_freed(waiting, engine)
+
+
+def test_lost_probe_leaves_alone_who_connected_later(
+    waiting: "Future[None]", watchdog: Watchdog, engine: Engine
+) -> None:
+    watchdog.hang_up(before=time.monotonic() - 60)
+    assert not waiting.done()
+    watchdog.hang_up(before=time.monotonic())
     assert_freed(waiting, engine)
 
 

@@ -6,6 +6,7 @@ libpq waiting with no time limit of its own; `statement_timeout` is the server's
 
 import contextlib
 import logging
+import math
 import os
 import select
 import socket
@@ -15,6 +16,7 @@ import weakref
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 from sqlalchemy import Engine, event
 
@@ -32,11 +34,11 @@ class Watchdog:
     """
 
     def __init__(self, engine: Engine):
-        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._made: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
         self._stopping = threading.Event()
         # As the pool connects, whatever the URL says.
         self._arguments, self._options = engine.dialect.create_connect_args(engine.url)
-        event.listen(engine, "connect", lambda connection, _record: self._connections.add(connection))
+        event.listen(engine, "connect", self._note)
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -45,9 +47,14 @@ class Watchdog:
         self._stopping.set()
         self._thread.join()
 
-    def hang_up(self) -> None:
-        """Shut down the sockets of all connections of the pool."""
-        for connection in list(self._connections):
+    def _note(self, connection: Any, _record: object) -> None:
+        self._made[connection] = time.monotonic()
+
+    def hang_up(self, *, before: float = math.inf) -> None:
+        """Shut down the sockets of all connections of the pool that were made before a monotonic time."""
+        for connection, made in list(self._made.items()):
+            if made >= before:
+                continue
             # A copy of the descriptor: libpq goes on owning its own, and reads the end from it.
             with (
                 contextlib.suppress(OSError, psycopg2.Error),
@@ -57,28 +64,35 @@ class Watchdog:
 
     def _watch(self) -> None:
         probe: Any = None
-        answered = False
+        answered_at = lost_at = 0.0
         while True:
+            began = time.monotonic()
             try:
                 if probe is None:
-                    answered = False
+                    answered_at = 0.0
                     probe = psycopg2.connect(*self._arguments, **self._options, async_=1)
                     self._await(probe)
                 cursor = probe.cursor()
                 cursor.execute("SELECT 1")
                 self._await(probe)
-                answered = True
+                answered_at, lost_at = time.monotonic(), 0.0
+            except psycopg2.errors.QueryCanceled:
+                answered_at = time.monotonic()  # late, by its own clock
             except TimeoutError:
                 log.error("the database has not answered for %s s: hanging up", LONGEST_ANSWER_SECONDS)
                 self.hang_up()
                 _close(probe)
                 probe = None
             except psycopg2.Error:
-                if answered:
-                    # The server has died. What is left of it may be frozen, and would never hang up by itself.
-                    self.hang_up()
+                # The server may have died. What is left of it may be frozen, and would never hang up by itself; but
+                # who has connected meanwhile is with the next one, unless there is none yet.
+                if answered_at:
+                    self.hang_up(before=answered_at)
+                    lost_at = began
+                elif lost_at:
+                    self.hang_up(before=began)
                 _close(probe)
-                probe, answered = None, False
+                probe, answered_at = None, 0.0
             if self._stopping.wait(PROBE_SECONDS):
                 break
         _close(probe)
