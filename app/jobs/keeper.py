@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalog import jobs, session, workers
 from app.catalog.rows import AnyRow
+from app.collection.current import Difference
 from app.errors import ClaimprintError
 from app.jobs.fill import FILL, ask_for_fill, fill
 from app.jobs.progress import Cancelled
@@ -92,9 +93,10 @@ class Keeper:
 
     def _rebuild_index(self) -> None:
         started = time.monotonic()
-        found = self._collection.rebuild()
-        for other in self._others:
-            found = found.worst(other.rebuild())
+        found = Difference(0, 0, 0)
+        # The one that tells which generation this worker stands at comes last: until then all is tried again.
+        for replica in (*self._others, self._collection):
+            found = found.worst(replica.rebuild())
         self._rebuild = asdict(found) | {"seconds": round(time.monotonic() - started, 3)}
         if found.total:
             log.error("the index differed from the table: %s", found)
