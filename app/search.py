@@ -8,6 +8,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images, session
+from app.catalog.pattern_tiles import pattern_of
 from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
 from app.collection import (
@@ -188,7 +189,8 @@ def _stored(connection: Connection, row: AnyRow, query: Query) -> _Asked:
     if name == COLOURS:
         hashes = colour_code_from_bytes(row.colour_code)[None]
     elif name == PATTERN:
-        hashes = np.array([row.pattern], np.uint64)
+        pattern = pattern_of(connection, seq)
+        hashes = _NO_HASHES if pattern is None or pattern.flat.all() else pattern.words[:1]
     else:
         hashes = turned_from_bytes(row.turned)[:, COLUMN_OF[name]]
     return _Asked(row.status, subject, hashes, own_seq=seq)
@@ -200,7 +202,8 @@ def _sent(fingerprinted: Fingerprinted, query: Query) -> _Asked:
     if name == SEGMENTS:
         return _Asked(status, subject, _NO_HASHES, regions_of_segments(fingerprint.segments))
     if name == PATTERN:
-        return _Asked(status, subject, fingerprinted.pattern.words[:1])
+        pattern = fingerprinted.pattern
+        return _Asked(status, subject, _NO_HASHES if pattern.flat.all() else pattern.words[:1])
     hashes = fingerprint.colour_code[None] if name == COLOURS else fingerprint.turned[:, COLUMN_OF[name]]
     return _Asked(status, subject, hashes)
 

@@ -64,12 +64,15 @@ _STORE_SEGMENTS = (
     " FROM new_segment n JOIN image USING (image_id)"
 )
 
-# A pattern takes ten times as long as all else: images have the tiles of one of so many, and own first words.
+# A pattern takes ten times as long as all else: images have the tiles of one of so many.
 PATTERNS = 256
 _PATTERN_SIZE = (96, 128)
-_NEW_PATTERNS = "CREATE TEMP TABLE drawn_pattern (number integer, words bytea, tiles bytea, flat bytea)"
+_NEW_PATTERNS = (
+    "CREATE TEMP TABLE drawn_pattern (number integer, words bytea, tiles bytea, flat bytea, blocks bytea)"
+)
 _STORE_PATTERNS = (
-    "INSERT INTO pattern_tiles SELECT created_seq, int8send(i.pattern) || substring(p.words, 9), tiles, flat"
+    "INSERT INTO pattern_tiles"
+    " SELECT created_seq, int8send(i.pattern) || substring(p.words, 9), tiles, flat, blocks"
     " FROM image i JOIN drawn_pattern p ON p.number = i.created_seq % :patterns"
     " WHERE i.created_seq > :after AND i.deleted_at IS NULL"
 )

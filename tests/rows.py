@@ -9,13 +9,13 @@ from sqlalchemy import Engine
 from app.catalog import session
 from app.catalog.new_images import NewImage, insert_images
 from app.fingerprints.colour import LEVELS, thermometer
-from app.fingerprints.pattern import tile_boxes
 from app.fingerprints.value import (
     COLUMN_OF,
     VERIFIER,
     Pattern,
     Segment,
     colour_code_to_bytes,
+    tiles_of_blocks,
     turned_to_bytes,
 )
 
@@ -60,9 +60,10 @@ def new_image(turned: np.ndarray, *, claim_id: str = "KD-1", image_id: UUID | No
 
 def pattern_from(own: np.ndarray) -> Pattern:
     """A pattern fingerprint made of the words of a fingerprint's first row, with tiles as 640 x 480 pixels have."""
-    count = len(tile_boxes(640, 480))
+    blocks = np.array([4, 5, 8, 11], np.uint8)
+    count = tiles_of_blocks(blocks)
     tiles = np.resize(own, (count, 4)) + np.arange(count, dtype=np.uint64)[:, None]
-    return Pattern(own[:4], tiles, np.arange(count) % 7 == 0)
+    return Pattern(own[:4], tiles, np.arange(count) % 7 == 0, blocks)
 
 
 def segments_from(own: np.ndarray) -> tuple[Segment, ...]:

@@ -270,6 +270,18 @@ def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
         replace_pattern(connection, rehashed.created_seq, rehashed.pattern)
 
 
+def store_pattern(connection: Connection, created_seq: int, pattern: Pattern) -> None:
+    """Write the pattern fingerprint alone; the trigger stamps the change."""
+    stamped = connection.execute(
+        update(image)
+        .where(LIVE, image.c.created_seq == created_seq)
+        .values(pattern=pattern.hash)
+        .returning(image.c.created_seq)
+    ).all()
+    if stamped:  # else deleted meanwhile
+        replace_pattern(connection, created_seq, pattern)
+
+
 def count_live(connection: Connection) -> int:
     """Number of live images."""
     return connection.execute(select(func.count()).select_from(image).where(LIVE)).scalar_one()

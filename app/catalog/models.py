@@ -179,7 +179,7 @@ segment = Table(
     CheckConstraint("octet_length(turned) = 64", name="segment_turned_size"),
 )
 
-# Written as segments are. 32 bytes, then 32 for each of up to 92 tiles and a bit (`fingerprints.value.Pattern`).
+# Written as segments are. 32 bytes, then 32 and a bit for each of up to 92 tiles, 4 (`fingerprints.value.Pattern`).
 pattern_tiles = Table(
     "pattern_tiles",
     metadata,
@@ -187,9 +187,10 @@ pattern_tiles = Table(
     Column("words", LargeBinary, nullable=False),
     Column("tiles", LargeBinary, nullable=False),
     Column("flat", LargeBinary, nullable=False),
+    Column("blocks", LargeBinary, nullable=False),
     CheckConstraint(
         "octet_length(words) = 32 AND octet_length(tiles) % 32 = 0"
-        " AND octet_length(flat) = (octet_length(tiles) / 32 + 7) / 8",
+        " AND octet_length(flat) = (octet_length(tiles) / 32 + 7) / 8 AND octet_length(blocks) = 4",
         name="pattern_tiles_sizes",
     ),
 )

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.catalog.images import STORED
 from app.catalog.models import Hash64, image, signed
+from app.catalog.pattern_tiles import PARTS
 from app.catalog.rows import AnyRow
 from app.catalog.segments import COLUMNS, column_values
 from app.fingerprints.value import Pattern, Segment
@@ -68,13 +69,14 @@ _INSERT = (
     text(
         "WITH given AS ("  # noqa: S608 - constant names
         " SELECT * FROM jsonb_to_recordset(:rows)"
-        f" AS g (place integer, segments jsonb, words bytea, tiles bytea, flat bytea, {_TYPED})"
+        f" AS g (place integer, segments jsonb, words bytea, tiles bytea, flat bytea, blocks bytea, {_TYPED})"
         "), stored AS ("
         f" INSERT INTO image ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY place"
         " ON CONFLICT (claim_id, sha256) WHERE deleted_at IS NULL DO NOTHING RETURNING *"
         "), patterns AS ("
-        " INSERT INTO pattern_tiles (created_seq, words, tiles, flat)"
-        " SELECT s.created_seq, g.words, g.tiles, g.flat FROM stored s JOIN given g USING (image_id)"
+        f" INSERT INTO pattern_tiles (created_seq, {', '.join(PARTS)})"
+        f" SELECT s.created_seq, {', '.join(f'g.{name}' for name in PARTS)}"
+        " FROM stored s JOIN given g USING (image_id)"
         "), parts AS ("
         f" INSERT INTO segment (created_seq, ordinal, {', '.join(COLUMNS)})"
         f" SELECT s.created_seq, p.place, {', '.join(f'p.{name}' for name in COLUMNS)}"
@@ -94,7 +96,7 @@ def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID
     """
     given = [
         {"place": place, "segments": _segments_json(row.segments)}
-        | dict(zip(("words", "tiles", "flat"), map(_hexadecimal, row.pattern.to_bytes()), strict=True))
+        | dict(zip(PARTS, map(_hexadecimal, row.pattern.to_bytes()), strict=True))
         | {column.name: _json(column, _value(row, column.name)) for column in _INSERTED}
         for place, row in enumerate(rows)
     ]

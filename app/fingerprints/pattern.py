@@ -38,12 +38,13 @@ MOST_STRETCHED = 3.0
 """A picture still longer is made shorter before it is looked at."""
 MOST_TILES = 3 * 5 + 7 * 11
 LEAST_REGION = 8
-"""A region's sides are at least such a part of the picture's short one: 24 pixels at the coarser scale."""
+"""A region's sides are at least such a part of the picture's short one, and 8 pixels at the coarser scale."""
 
 _Whole = TypeVar("_Whole", np.int32, np.int64)
 
 _TILES = (SHORT // 2, SHORT)  # pixels that a quarter of a picture has at each scale
 _RESIZED = Image.Resampling.BILINEAR
+_LEAST_SIDE = 8  # pixels of a region: made four times smaller, its blocks have one
 _FLAT = 1  # levels of grey that neighbours differ by on average, at least, for there to be a pattern
 
 
@@ -100,14 +101,15 @@ def grids(width: int, height: int) -> tuple[Grid, Grid]:
     return found[0], found[1]
 
 
-def tile_boxes(width: int, height: int) -> NDArray[np.int64]:
-    """Where the tiles of a picture of that size are, int64[t, 4]: left, top, right, bottom in pixels, at most 92.
+def tile_boxes(width: int, height: int, blocks: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Where tiles of so many blocks are in a picture of that size, int64[t, 4]: left, top, right, bottom in pixels.
 
-    >>> tile_boxes(400, 400)[[0, 9]].tolist()
+    >>> tile_boxes(400, 400, np.array([4, 4, 8, 8], np.uint8))[[0, 9]].tolist()
     [[0, 0, 200, 200], [0, 0, 100, 100]]
     """
+    rows, columns, fine_rows, fine_columns = blocks.tolist()
     boxes = []
-    for grid in grids(width, height):
+    for grid in (Grid(rows, columns), Grid(fine_rows, fine_columns)):
         down, across = _edges(height, grid.rows), _edges(width, grid.columns)
         boxes += [
             (across[column], down[row], across[column + 2], down[row + 2]) for row, column in grid.tiles()
@@ -128,7 +130,9 @@ def pattern(grey: Image.Image) -> Pattern:
         pixels = _in_tiles(counts[..., : _BOUNDS[1]].sum(axis=-1))
         flat.append((_in_tiles(strength) < _FLAT * ONE * len(_NARROW[0]) * pixels).ravel())
     found = signs(features(np.concatenate(histograms)))
-    return Pattern(found[0], found[1:], np.concatenate(flat))
+    coarse, fine_grid = grids(grey.width, grey.height)
+    blocks = np.array([coarse.rows, coarse.columns, fine_grid.rows, fine_grid.columns], np.uint8)
+    return Pattern(found[0], found[1:], np.concatenate(flat), blocks)
 
 
 def region_pattern(grey: Image.Image, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint64]:
@@ -154,6 +158,10 @@ def region_pattern(grey: Image.Image, box: tuple[int, int, int, int] | None = No
             slice(round(top * down), round(bottom * down)),
             slice(round(left * across), round(right * across)),
         )
+        if min(rows.stop - rows.start, columns.stop - columns.start) < _LEAST_SIDE:
+            raise ValueError(
+                f"the region {box} is too narrow in a picture of {grey.width} x {grey.height} pixels"
+            )
         counts.append(_counted(Image.fromarray(picture[rows, columns])))
     return signs(features(np.stack(counts)))
 

@@ -23,6 +23,8 @@ COLOUR_BITS = 98
 """Of the colours' thermometer code: the largest distance."""
 ALL_COLUMNS = 9
 
+_PATTERN_BYTES = 8 * PATTERN_WORDS
+_BLOCKS = 4
 _ROWS = len(TRANSFORMS)
 
 
@@ -78,34 +80,52 @@ class Pattern:
 
     `words` uint64[4] of the whole picture, of which the first alone is a 64-bit fingerprint too. `tiles`
     uint64[t, 4] in the order of `pattern.tile_boxes`. `flat` bool[t]: tiles without a pattern, whose words mean
-    nothing.
+    nothing. `blocks` uint8[4]: rows and columns of blocks at the coarser scale and at the finer, of which the tiles
+    are made.
     """
 
     words: NDArray[np.uint64]
     tiles: NDArray[np.uint64]
     flat: NDArray[np.bool_]
+    blocks: NDArray[np.uint8]
 
     @property
     def hash(self) -> int:
         """The first word."""
         return int(self.words[0])
 
-    def to_bytes(self) -> tuple[bytes, bytes, bytes]:
-        """Big-endian words, 32 bytes; of the tiles, 32 each; which are flat, a bit each, the first highest."""
+    def to_bytes(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """Big-endian words, 32 bytes; of the tiles, 32 each; flat or not, a bit each, the first highest; blocks."""
         return (
             self.words.astype(">u8").tobytes(),
             self.tiles.astype(">u8").tobytes(),
             np.packbits(self.flat).tobytes(),
+            self.blocks.tobytes(),
         )
 
     @classmethod
     def from_bytes(
-        cls, words: bytes | memoryview, tiles: bytes | memoryview, flat: bytes | memoryview
+        cls,
+        words: bytes | memoryview,
+        tiles: bytes | memoryview,
+        flat: bytes | memoryview,
+        blocks: bytes | memoryview,
     ) -> "Pattern":
         """What `to_bytes` wrote. ValueError for other numbers of bytes."""
+        sizes = tuple(len(part) for part in (words, tiles, flat, blocks))
+        shape = np.frombuffer(blocks, np.uint8)
+        count = tiles_of_blocks(shape) if len(shape) == _BLOCKS else -1
+        if sizes != (_PATTERN_BYTES, _PATTERN_BYTES * count, (count + 7) // 8, _BLOCKS):
+            raise ValueError(f"a pattern of {list(shape)} blocks does not have parts of {sizes} bytes")
         found = np.frombuffer(tiles, ">u8").astype(np.uint64).reshape(-1, PATTERN_WORDS)
-        bits = np.unpackbits(np.frombuffer(flat, np.uint8), count=len(found)).astype(np.bool_)
-        return cls(np.frombuffer(words, ">u8", PATTERN_WORDS).astype(np.uint64), found, bits)
+        bits = np.unpackbits(np.frombuffer(flat, np.uint8))[:count].astype(np.bool_)
+        return cls(np.frombuffer(words, ">u8").astype(np.uint64), found, bits, shape)
+
+
+def tiles_of_blocks(blocks: NDArray[np.uint8]) -> int:
+    """How many tiles `Pattern.blocks` make: two by two of each scale's, overlapping by half."""
+    rows, columns, fine_rows, fine_columns = map(int, blocks)
+    return (rows - 1) * (columns - 1) + (fine_rows - 1) * (fine_columns - 1)
 
 
 def turned_to_bytes(turned: NDArray[np.uint64]) -> bytes:

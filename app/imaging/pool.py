@@ -15,7 +15,7 @@ from app.imaging.protocol import Fingerprinted
 
 # Longest wait for a free process: only when none starts, or when callers come without a reservation.
 _QUEUE_SECONDS = 30.0
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0  # with no kernels compiled yet, and all of them starting at once
 _SHORTEST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 

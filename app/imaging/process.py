@@ -18,7 +18,11 @@ from app.imaging import protocol
 from app.imaging.limits import DecodeLimits
 
 # The child decodes hostile bytes: it inherits what starting Python takes, and no secrets.
-_INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME")
+# The last four tell where compiled kernels are, and for which processor.
+_INHERITED = (
+    *("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ"),
+    *("NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "HOME", "XDG_CACHE_HOME"),
+)
 _KEPT_BYTES = 32 << 20  # more than the pictures of a camera file; what is larger goes back at once
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),

@@ -1,6 +1,7 @@
 """Computing fingerprints of stored images anew: of all of them, or of those that lack some."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.catalog.rows import AnyRow
 from app.catalog.segments import COLUMNS, column_values, segments_of
 from app.decoders import decode_limits
 from app.errors import UnusablePicture
+from app.imaging import Fingerprinted
 from app.imaging.pool import DecodePool
 from app.ingest import pixel_columns
 from app.jobs.progress import Progress
@@ -49,7 +51,7 @@ def rehash(parts: Parts, progress: Progress, read: Read, step: str) -> Counts:
     pool = DecodePool(1, decode_limits(parts.settings), max_queued=1)
     try:
         for row, total in _rows(parts.engine, read):
-            _rehash_one(parts, pool, row, counts)
+            _rehash_one(parts, pool, row, counts, only_lacking=read is images.to_fill)
             progress.report({"step": step, "total": total, **asdict(counts)})
     finally:
         pool.close()
@@ -85,24 +87,37 @@ def _rows(engine: Engine, read: Read) -> Iterator[tuple[AnyRow, int]]:
         seq = rows[-1].created_seq
 
 
-def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts) -> None:
+def _looked_at(parts: Parts, pool: DecodePool, row: AnyRow) -> tuple[Fingerprinted | None, bool]:
+    """What is found in the original, or else in the rendition; whether it was the original. None: in neither."""
+    for path, exact in (
+        (parts.pictures.original(row.image_id), True),
+        (parts.pictures.rendition(row.image_id), False),
+    ):
+        with suppress(UnusablePicture, FileNotFoundError):
+            return pool.fingerprint(path, None), exact
+    return None, False
+
+
+def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, only_lacking: bool) -> None:
     """Store the image's fingerprint where it is another."""
     counts.images += 1
-    source = parts.pictures.original(row.image_id)
-    if not source.exists():
-        source = parts.pictures.rendition(row.image_id)
-        counts.from_rendition += 1
-    try:
-        found = pool.fingerprint(source, None)
-    except (UnusablePicture, FileNotFoundError):
+    found, exact = _looked_at(parts, pool, row)
+    counts.from_rendition += not exact
+    if found is None:
         counts.failed += 1
+        return
+    if only_lacking and not exact and row.whash_db4 is not None:
+        # What was computed from the original is better than what the rendition gives.
+        counts.changed += 1
+        with parts.engine.begin() as connection:
+            images.store_pattern(connection, row.created_seq, found.pattern)
         return
     values, segments = pixel_columns(found), found.fingerprint.segments
     moved = _moved(row, values)
     counts.moved += moved
     if (
         moved
-        or row.pattern is None
+        or row.pattern != found.pattern.hash
         or _stored(parts.engine, row)
         != ([column_values(segment) for segment in segments], found.pattern.to_bytes())
     ):
@@ -125,7 +140,7 @@ def _moved(row: AnyRow, values: dict[str, Any]) -> bool:
     )
 
 
-def _stored(engine: Engine, row: AnyRow) -> tuple[list[dict[str, Any]], tuple[bytes, bytes, bytes] | None]:
+def _stored(engine: Engine, row: AnyRow) -> tuple[list[dict[str, Any]], tuple[bytes, ...] | None]:
     """The segments of an image, as `column_values` gives them, and its pattern as bytes."""
     with engine.connect() as connection:
         rows = segments_of(connection, [row.created_seq])

@@ -39,8 +39,8 @@ def nearest_places(
     """For each picture, the tile of the coarser scale that with the nearest finer one inside is nearest.
 
     Tiles `words` uint64[t, 4] and `flat` bool[t] from `starts` int64[n] on, of a picture with `grids` uint8[n, 4]:
-    rows and columns of blocks, coarser then finer. `query` uint64[2, 4]. Fills `distances` int64[n] and `places`
-    int64[n], the first on a tie.
+    rows and columns of blocks, 2 to 16, coarser then finer. `query` uint64[2, 4]. Fills `distances` int64[n] and
+    `places` int64[n], the first on a tie.
     """
     fine_bits = np.empty(_MOST_FINE, np.int64)
     for picture in range(starts.size):

@@ -6,10 +6,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.pattern import grids, tile_boxes
+from app.fingerprints.pattern import tile_boxes
 from app.fingerprints.value import Pattern
 from app.matching.place_kernels import FAR, nearest_places
 
+MOST_BLOCKS = 16  # along a side; `nearest_places` has room for the tiles of so many
 FARTHEST = 2 * FAR
 """Bits: what a region can be away from a picture, 256 at each scale."""
 
@@ -18,24 +19,34 @@ FARTHEST = 2 * FAR
 class Tiles:
     """The tiles of n pictures, one picture's after the other's.
 
-    `words` uint64[t, 4], `flat` bool[t], `starts` int64[n]; `grids` uint8[n, 4]: rows and columns of blocks at the
-    coarser scale, then at the finer.
+    `words` uint64[t, 4], `flat` bool[t], `starts` int64[n]; `blocks` uint8[n, 4] as in `Pattern`. ValueError where
+    these do not fit each other.
     """
 
     words: NDArray[np.uint64]
     flat: NDArray[np.bool_]
     starts: NDArray[np.int64]
-    grids: NDArray[np.uint8]
+    blocks: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        rows, columns, fine_rows, fine_columns = self.blocks.astype(np.int64).T
+        counts = (rows - 1) * (columns - 1) + (fine_rows - 1) * (fine_columns - 1)
+        if (self.blocks < 2).any() or (self.blocks > MOST_BLOCKS).any():
+            raise ValueError(f"a picture has 2 to {MOST_BLOCKS} blocks along each side")
+        if not np.array_equal(self.starts, np.cumsum(counts) - counts) or not (
+            len(self.words) == len(self.flat) == counts.sum()
+        ):
+            raise ValueError("there are not as many tiles as the blocks of all pictures make")
 
     @classmethod
-    def of(cls, patterns: list[Pattern], sizes: list[tuple[int, int]]) -> Self:
-        """Those of pictures of these widths and heights."""
+    def of(cls, patterns: list[Pattern]) -> Self:
+        """Those of pictures with these patterns."""
         counts = [len(each.tiles) for each in patterns]
         return cls(
             np.concatenate([np.empty((0, 4), np.uint64), *(each.tiles for each in patterns)]),
             np.concatenate([np.empty(0, np.bool_), *(each.flat for each in patterns)]),
             np.cumsum([0, *counts])[:-1].astype(np.int64),
-            np.array([grids_of(*size) for size in sizes], np.uint8).reshape(-1, 4),
+            np.array([each.blocks for each in patterns], np.uint8).reshape(-1, 4),
         )
 
     def nearest(self, region: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -45,17 +56,11 @@ class Tiles:
         nearest. 512 for a picture without any pattern.
         """
         distances, places = np.empty(len(self.starts), np.int64), np.empty(len(self.starts), np.int64)
-        nearest_places(self.words, self.flat, self.starts, self.grids, region, distances, places)
+        nearest_places(self.words, self.flat, self.starts, self.blocks, region, distances, places)
         return distances, places
 
 
-def grids_of(width: int, height: int) -> tuple[int, int, int, int]:
-    """Rows and columns of blocks of a picture of that size, at the coarser scale and at the finer."""
-    coarse, fine = grids(width, height)
-    return coarse.rows, coarse.columns, fine.rows, fine.columns
-
-
-def box_of(place: int, width: int, height: int) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of that tile in a picture of that size, in pixels."""
-    left, top, right, bottom = tile_boxes(width, height)[place].tolist()
+def box_of(place: int, width: int, height: int, blocks: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of that tile in a picture of that size with these blocks, in pixels."""
+    left, top, right, bottom = tile_boxes(width, height, blocks)[place].tolist()
     return left, top, right, bottom

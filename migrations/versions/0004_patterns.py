@@ -15,9 +15,10 @@ CREATE TABLE pattern_tiles (
     words bytea NOT NULL,
     tiles bytea NOT NULL,
     flat bytea NOT NULL,
+    blocks bytea NOT NULL,
     CONSTRAINT pattern_tiles_sizes CHECK (
         octet_length(words) = 32 AND octet_length(tiles) % 32 = 0
-        AND octet_length(flat) = (octet_length(tiles) / 32 + 7) / 8
+        AND octet_length(flat) = (octet_length(tiles) / 32 + 7) / 8 AND octet_length(blocks) = 4
     )
 );
 ALTER TABLE pattern_tiles ALTER COLUMN tiles SET STORAGE PLAIN;

@@ -18,6 +18,7 @@ from app.fingerprints.pattern import (
     region_pattern,
     tile_boxes,
 )
+from app.fingerprints.value import Pattern
 from tests.pictures import drawn
 
 
@@ -154,7 +155,8 @@ def test_a_region_is_fingerprinted_as_the_tile_in_its_place():
     for number in range(4):
         left, top = 200 * (number % 2), 200 * (number // 2)
         picture.paste(surface(number, (200, 200), period=5 + 5 * number), (left, top))
-    found, boxes = pattern(picture), tile_boxes(400, 400)
+    found = pattern(picture)
+    boxes = tile_boxes(400, 400, found.blocks)
     for left, top in ((0, 0), (200, 0), (0, 200), (200, 200)):
         box = (left, top, left + 200, top + 200)
         for region in (region_pattern(picture, box), region_pattern(picture.crop(box))):
@@ -171,9 +173,30 @@ def test_a_region_outside_or_too_small_is_refused(box):
         region_pattern(surface(1, (400, 300)), box)
 
 
+@pytest.mark.parametrize(
+    ("size", "box"), [((5000, 5), (0, 0, 1, 5)), ((5, 5000), (0, 9, 5, 10)), ((512, 2), (0, 0, 1, 1))]
+)
+def test_a_region_that_has_hardly_a_pixel_is_refused(size, box):
+    with pytest.raises(ValueError, match="too narrow"):
+        region_pattern(Image.effect_noise(size, 60), box)
+
+
+def test_a_pattern_comes_back_from_its_bytes_and_from_no_others():
+    found = pattern(surface(3))
+    parts = found.to_bytes()
+    again = Pattern.from_bytes(*parts)
+    assert again.to_bytes() == parts
+    assert (again.flat == found.flat).all()
+    for place in range(4):
+        for wrong in (parts[place][:-1], parts[place] + b"\0", b""):
+            with pytest.raises(ValueError, match="pattern"):
+                Pattern.from_bytes(*parts[:place], wrong, *parts[place + 1 :])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (5000, 2), (200, 200), (640, 480), (480, 853)])
 def test_every_size_has_a_fingerprint_with_the_tiles_that_its_boxes_tell(size):
-    found, boxes = pattern(Image.effect_noise(size, 60)), tile_boxes(*size)
+    found = pattern(Image.effect_noise(size, 60))
+    boxes = tile_boxes(*size, found.blocks)
     assert found.words.shape == (4,)
     assert found.tiles.shape == (len(boxes), 4)
     assert found.flat.shape == (len(boxes),)
@@ -189,7 +212,8 @@ def test_tiles_without_a_pattern_are_flat():
     picture = Image.new("L", (400, 400), 200)
     assert pattern(picture).flat.all()
     picture.paste(surface(1, (200, 200)), (0, 0))
-    flat, boxes = pattern(picture).flat, tile_boxes(400, 400)
+    found = pattern(picture)
+    flat, boxes = found.flat, tile_boxes(400, 400, found.blocks)
     inside = (boxes[:, 2] <= 200) & (boxes[:, 3] <= 200)
     outside = (boxes[:, 0] > 200) | (boxes[:, 1] > 200)
     assert not flat[inside].any()

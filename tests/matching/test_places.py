@@ -1,6 +1,7 @@
 """Where a region is found again: the compiled loop against the plain one, and on drawn surfaces."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -47,11 +48,33 @@ def test_the_nearest_place_is_that_of_the_plain_comparison(seed, sizes, flat):
     def words(count):
         return rng.integers(0, 4, (count, 4), dtype=np.uint64) << np.uint64(62)
 
-    found = [Pattern(words(1)[0], words(count), rng.random(count) < flat) for count in counts]
+    blocks = [
+        np.array([part for grid in grids(*size) for part in (grid.rows, grid.columns)], np.uint8)
+        for size in sizes
+    ]
+    found = [
+        Pattern(words(1)[0], words(count), rng.random(count) < flat, shape)
+        for count, shape in zip(counts, blocks, strict=True)
+    ]
     region = words(2)
-    distances, places = Tiles.of(found, sizes).nearest(region)
+    distances, places = Tiles.of(found).nearest(region)
     expected = [plain_nearest(each, size, region) for each, size in zip(found, sizes, strict=True)]
     assert list(zip(distances.tolist(), places.tolist(), strict=True)) == expected
+
+
+def test_tiles_that_are_not_those_of_their_blocks_are_refused():
+    found = Tiles.of([pattern(surface(1))])
+    words, flat, starts, blocks = found.words, found.flat, found.starts, found.blocks
+    for wrong in (
+        (words[1:], flat, starts, blocks),
+        (words, flat[1:], starts, blocks),
+        (words, flat, starts + 1, blocks),
+        (words, flat, starts, blocks + np.uint8(1)),
+        (words, flat, starts, blocks * np.uint8(0)),
+        (words, flat, starts, blocks + np.uint8(12)),
+    ):
+        with pytest.raises(ValueError, match="blocks"):
+            Tiles(*wrong)
 
 
 def test_a_region_is_found_in_its_place_and_elsewhere_not():
@@ -60,9 +83,9 @@ def test_a_region_is_found_in_its_place_and_elsewhere_not():
     others = [surface(number, (640, 480), period=20 + number) for number in range(3)]
     patterns = [pattern(each) for each in (*others, picture)]
     region = region_pattern(picture, (330, 250, 550, 470))
-    distances, places = Tiles.of(patterns, [(640, 480)] * 4).nearest(region)
+    distances, places = Tiles.of(patterns).nearest(region)
     assert distances.argmin() == 3
     assert distances[3] < 60 < 120 < distances[:3].min()
-    left, top, right, bottom = box_of(int(places[3]), 640, 480)
+    left, top, right, bottom = box_of(int(places[3]), 640, 480, patterns[3].blocks)
     assert left < 440 < right
     assert top < 360 < bottom

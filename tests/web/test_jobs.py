@@ -272,6 +272,36 @@ def test_what_cannot_be_filled_in_is_counted_and_not_tried_all_the_time(
     assert_problem(client.get("/similar", params={"image_id": other["image_id"], "hash": "colorhash"}), 503)
 
 
+def test_a_fill_from_the_rendition_leaves_what_the_original_gave(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    image = uploaded(client, "KD-1", encoded(photo()))
+    shown = client.get(f"/images/{image['image_id']}").json()
+    whole = rows_of(engine)
+    as_before_0004(engine)
+    parts.pictures.original(UUID(image["image_id"])).write_bytes(b"nothing that can be decoded")
+    ask_for_fill(engine)
+    with engine.connect() as connection:
+        job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
+    result = finished(client, str(job_id))["result"]
+    assert (result["from_rendition"], result["changed"], result["moved"], result["failed"]) == (1, 1, 0, 0)
+    again = client.get(f"/images/{image['image_id']}").json()
+    assert again["hashes"] | {"pattern": ""} == shown["hashes"] | {"pattern": ""}
+    assert (int(again["hashes"]["pattern"], 16) ^ int(shown["hashes"]["pattern"], 16)).bit_count() <= 6
+    assert len(rows_of(engine)) == len(whole)
+
+
+def test_a_pattern_that_is_wrong_in_the_table_is_mended_by_a_rehash(
+    client: TestClient, engine: Engine
+) -> None:
+    image = uploaded(client, "KD-1", encoded(photo()))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE image SET pattern = pattern # 1"))
+    job = finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])
+    assert job["result"]["rehash"]["changed"] == 1
+    assert client.get(f"/images/{image['image_id']}").json()["hashes"] == image["hashes"]
+
+
 def test_rehash_falls_back_to_the_rendition(client: TestClient, settings: Any) -> None:
     image = uploaded(client, "KD-1", encoded(drawn(3)))
     next((settings.data_dir / "pictures").glob("??/*.original")).unlink()
