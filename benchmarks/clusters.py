@@ -107,7 +107,7 @@ def many_tiles() -> Tiles:
     """Tiles of as many images of 640 x 480."""
     rng = np.random.default_rng(1)
     blocks = np.array(BLOCKS, np.uint8)
-    count = tiles_of_blocks(blocks)
+    count = int(tiles_of_blocks(blocks))
     words = rng.integers(0, 1 << 64, (IMAGES * count, 4), np.uint64)
     flat = rng.random(IMAGES * count) < 0.2
     return Tiles(words, flat, np.arange(IMAGES) * count, np.tile(blocks, (IMAGES, 1)))

@@ -82,10 +82,7 @@ def _numbers(picture: Image.Image) -> NDArray[np.float64]:
     grey = picture.convert("L")
     coarse = patterns.half(patterns.scaled(grey))
     counts, _ = patterns.block_histograms(coarse, patterns.grids(*grey.size)[0])
-    found: NDArray[np.float64] = patterns.numbers(
-        patterns.features(counts.sum(axis=(0, 1), dtype=np.int32)[None])
-    )[0].astype(np.float64)
-    return found
+    return patterns.numbers(patterns.features(counts.sum(axis=(0, 1), dtype=np.int32)[None]))[0]
 
 
 def cut_outs(

@@ -1,6 +1,7 @@
 """Pictures for tests: drawn, or the photographs inside scikit-image's wheel; and edits of them."""
 
 import io
+import math
 from functools import cache
 
 import numpy as np
@@ -34,6 +35,15 @@ def drawn(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     """A picture with smooth random blobs: another seed, another fingerprint."""
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def surface(seed: int, size: tuple[int, int] = (320, 240), *, period: int = 8) -> Image.Image:
+    """Stripes of a direction and period of their own, with grain."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    angle = rng.uniform(0, math.pi)
+    waves = np.sin((x * math.cos(angle) + y * math.sin(angle)) * 2 * math.pi / period)
+    return Image.fromarray(np.clip(120 + 40 * waves + rng.normal(0, 12, x.shape), 0, 255).astype(np.uint8))
 
 
 def receipt(seed: int, layout: int = 0) -> Image.Image:

@@ -61,7 +61,7 @@ def new_image(turned: np.ndarray, *, claim_id: str = "KD-1", image_id: UUID | No
 def pattern_from(own: np.ndarray) -> Pattern:
     """A pattern fingerprint made of the words of a fingerprint's first row, with tiles as 640 x 480 pixels have."""
     blocks = np.array([4, 5, 8, 11], np.uint8)
-    count = tiles_of_blocks(blocks)
+    count = int(tiles_of_blocks(blocks))
     tiles = np.resize(own, (count, 4)) + np.arange(count, dtype=np.uint64)[:, None]
     return Pattern(own[:4], tiles, np.arange(count) % 7 == 0, blocks)
 

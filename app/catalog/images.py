@@ -107,11 +107,14 @@ _CANDIDATES = (
 
 @dataclass(frozen=True, slots=True)
 class Rehashed:
-    """Recomputed fingerprint of a row: its stamp, the pixel-derived columns, segments and pattern."""
+    """Recomputed fingerprint of a row: its stamp, the pixel-derived columns, segments and pattern.
+
+    Columns that are left out of `values` stay as they are, and so do segments that are None.
+    """
 
     created_seq: int
     values: dict[str, Any]
-    segments: Sequence[Segment]
+    segments: Sequence[Segment] | None
     pattern: Pattern
 
 
@@ -266,20 +269,9 @@ def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
         .returning(image.c.created_seq)
     ).all()
     if stamped:  # else deleted meanwhile
-        replace_segments(connection, rehashed.created_seq, rehashed.segments)
+        if rehashed.segments is not None:
+            replace_segments(connection, rehashed.created_seq, rehashed.segments)
         replace_pattern(connection, rehashed.created_seq, rehashed.pattern)
-
-
-def store_pattern(connection: Connection, created_seq: int, pattern: Pattern) -> None:
-    """Write the pattern fingerprint alone; the trigger stamps the change."""
-    stamped = connection.execute(
-        update(image)
-        .where(LIVE, image.c.created_seq == created_seq)
-        .values(pattern=pattern.hash)
-        .returning(image.c.created_seq)
-    ).all()
-    if stamped:  # else deleted meanwhile
-        replace_pattern(connection, created_seq, pattern)
 
 
 def count_live(connection: Connection) -> int:

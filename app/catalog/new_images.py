@@ -69,7 +69,7 @@ _INSERT = (
     text(
         "WITH given AS ("  # noqa: S608 - constant names
         " SELECT * FROM jsonb_to_recordset(:rows)"
-        f" AS g (place integer, segments jsonb, words bytea, tiles bytea, flat bytea, blocks bytea, {_TYPED})"
+        f" AS g (place integer, segments jsonb, {', '.join(f'{name} bytea' for name in PARTS)}, {_TYPED})"
         "), stored AS ("
         f" INSERT INTO image ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY place"
         " ON CONFLICT (claim_id, sha256) WHERE deleted_at IS NULL DO NOTHING RETURNING *"

@@ -28,7 +28,7 @@ LONGEST_ANSWER_SECONDS = 2.2
 
 
 class Watchdog:
-    """Asks the server on a connection of its own; when it stays silent, or ends, hangs up every one of the pool.
+    """Asks the server on a connection of its own; when it stays silent, hangs up every one of the pool.
 
     Whoever waits on one of those gets an error at once, as if the server had died.
     """
@@ -64,18 +64,19 @@ class Watchdog:
 
     def _watch(self) -> None:
         probe: Any = None
-        answered_at = lost_at = 0.0
+        answered_at: float | None = None  # by this probe
+        is_gone = False  # the server, since one that had answered was lost
         while True:
             began = time.monotonic()
             try:
                 if probe is None:
-                    answered_at = 0.0
+                    answered_at = None
                     probe = psycopg2.connect(*self._arguments, **self._options, async_=1)
                     self._await(probe)
                 cursor = probe.cursor()
                 cursor.execute("SELECT 1")
                 self._await(probe)
-                answered_at, lost_at = time.monotonic(), 0.0
+                answered_at, is_gone = time.monotonic(), False
             except psycopg2.errors.QueryCanceled:
                 answered_at = time.monotonic()  # late, by its own clock
             except TimeoutError:
@@ -86,13 +87,13 @@ class Watchdog:
             except psycopg2.Error:
                 # The server may have died. What is left of it may be frozen, and would never hang up by itself; but
                 # who has connected meanwhile is with the next one, unless there is none yet.
-                if answered_at:
+                if answered_at is not None:
                     self.hang_up(before=answered_at)
-                    lost_at = began
-                elif lost_at:
+                    is_gone = True
+                elif is_gone:
                     self.hang_up(before=began)
                 _close(probe)
-                probe, answered_at = None, 0.0
+                probe, answered_at = None, None
             if self._stopping.wait(PROBE_SECONDS):
                 break
         _close(probe)

@@ -1,4 +1,7 @@
-"""The pattern fingerprints of all images, 64 bits each, in one Hamming index."""
+"""The pattern fingerprints of all images, 64 bits each, in one Hamming index.
+
+Beside the other whole-image hashes, not with them: the service is ready, and uploads are answered, without it.
+"""
 
 import numpy as np
 from sqlalchemy import Connection

@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.fingerprints.bits import words
-from app.fingerprints.pattern_kernels import ONE, count_blocks, find_features, half, multiply
+from app.fingerprints.pattern_kernels import ONE, count_blocks, edges_of, find_features, half
 from app.fingerprints.value import Pattern
 
 BITS = 256
-WORDS = BITS // 64
 SHORT = 192
 """Pixels of the short side at the coarser scale; at the finer one twice as many."""
 BLOCKS = 4
@@ -49,7 +48,7 @@ _FLAT = 1  # levels of grey that neighbours differ by on average, at least, for 
 
 
 def _circle(points: int, radius: int) -> NDArray[np.int16]:
-    """Neighbours on a circle, between four pixels each: rows as `pattern_kernels.count_codes` takes them."""
+    """Neighbours on a circle, between four pixels each: rows as `pattern_kernels.count_blocks` takes them."""
     rows = []
     for point in range(points):
         angle = 2 * math.pi * point / points
@@ -110,7 +109,7 @@ def tile_boxes(width: int, height: int, blocks: NDArray[np.uint8]) -> NDArray[np
     rows, columns, fine_rows, fine_columns = blocks.tolist()
     boxes = []
     for grid in (Grid(rows, columns), Grid(fine_rows, fine_columns)):
-        down, across = _edges(height, grid.rows), _edges(width, grid.columns)
+        down, across = edges_of(height, grid.rows), edges_of(width, grid.columns)
         boxes += [
             (across[column], down[row], across[column + 2], down[row + 2]) for row, column in grid.tiles()
         ]
@@ -122,7 +121,8 @@ def pattern(grey: Image.Image) -> Pattern:
     fine = scaled(grey)
     histograms: list[NDArray[np.int32]] = []
     flat: list[NDArray[np.bool_]] = []
-    for grid, picture in zip(grids(grey.width, grey.height), (half(fine), fine), strict=True):
+    both = grids(grey.width, grey.height)
+    for grid, picture in zip(both, (half(fine), fine), strict=True):
         counts, strength = block_histograms(picture, grid)
         if not histograms:
             histograms.append(counts.sum(axis=(0, 1))[None])
@@ -130,8 +130,7 @@ def pattern(grey: Image.Image) -> Pattern:
         pixels = _in_tiles(counts[..., : _BOUNDS[1]].sum(axis=-1))
         flat.append((_in_tiles(strength) < _FLAT * ONE * len(_NARROW[0]) * pixels).ravel())
     found = signs(features(np.concatenate(histograms)))
-    coarse, fine_grid = grids(grey.width, grey.height)
-    blocks = np.array([coarse.rows, coarse.columns, fine_grid.rows, fine_grid.columns], np.uint8)
+    blocks = np.array([side for grid in both for side in (grid.rows, grid.columns)], np.uint8)
     return Pattern(found[0], found[1:], np.concatenate(flat), blocks)
 
 
@@ -140,7 +139,8 @@ def region_pattern(grey: Image.Image, box: tuple[int, int, int, int] | None = No
 
     `box` is left, top, right, bottom in pixels. Without one the picture is taken for a cut-out, a quarter of what
     it was cut from: then it has the size of a tile of the coarser scale. ValueError for a box that is not inside
-    the picture, or has a side of less than an eighth of the picture's short one.
+    the picture, or has a side of less than an eighth of the picture's short one, or less than 8 pixels at the
+    coarser scale.
     """
     if box is None:
         return signs(features(np.stack([_counted(grey.resize((side, side), _RESIZED)) for side in _TILES])))
@@ -198,24 +198,18 @@ def features(histograms: NDArray[np.int32]) -> NDArray[np.int16]:
     return found
 
 
-def numbers(found: NDArray[np.int16]) -> NDArray[np.int64]:
-    """What of features int16[n, 1248] tells surfaces apart: int64[n, 128], nearer where they are more alike.
-
-    Below 2**31: the squares of a histogram's features add up to 4096**2, so they to 4096 * sqrt(648) at most.
-    """
-    projection, _, _ = _constants()
-    products = np.empty((len(found), len(projection)), np.int64)
-    multiply(found, projection, products)
-    return products
-
-
-def signs(found: NDArray[np.int16]) -> NDArray[np.uint64]:
-    """The 256 bits of each row of features: uint64[n, 4].
+def numbers(found: NDArray[np.int16]) -> NDArray[np.float64]:
+    """What of features int16[n, 1248] tells surfaces apart: float64[n, 128], nearer where they are more alike.
 
     Products and sums of whole numbers below 2**53 are exact in float64, whatever the order of addition.
     """
+    return found.astype(np.float64) @ _constants()[0]
+
+
+def signs(found: NDArray[np.int16]) -> NDArray[np.uint64]:
+    """The 256 bits of each row of features: uint64[n, 4]; exact as `numbers`."""
     _, rotation, thresholds = _constants()
-    return words((numbers(found).astype(np.float64) @ rotation > thresholds)[:, None, :])
+    return words((numbers(found) @ rotation > thresholds)[:, None, :])
 
 
 def _in_tiles(blocks: NDArray[_Whole]) -> NDArray[_Whole]:
@@ -223,20 +217,12 @@ def _in_tiles(blocks: NDArray[_Whole]) -> NDArray[_Whole]:
     return blocks[:-1, :-1] + blocks[1:, :-1] + blocks[:-1, 1:] + blocks[1:, 1:]
 
 
-def _edges(length: int, blocks: int) -> NDArray[np.int64]:
-    return (np.arange(blocks + 1) * length * 2 + blocks) // (2 * blocks)
-
-
 @cache
-def _constants() -> tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64]]:
-    """What `benchmarks.pattern_constants` learned: projection (128, 1248), rotation (128, 256), thresholds."""
+def _constants() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What `benchmarks.pattern_constants` learned: projection (1248, 128), rotation (128, 256), thresholds."""
     with (
         resources.files("app.fingerprints").joinpath("pattern.npz").open("rb") as file,
         np.load(file) as kept,
     ):
         projection, rotation, thresholds = kept["projection"], kept["rotation"], kept["thresholds"]
-    return (
-        np.ascontiguousarray(projection.T, np.int16),
-        rotation.astype(np.float64),
-        thresholds.astype(np.float64),
-    )
+    return projection.astype(np.float64), rotation.astype(np.float64), thresholds.astype(np.float64)

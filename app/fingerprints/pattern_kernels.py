@@ -25,7 +25,6 @@ Counts = NDArray[np.int32]
 
 _circle = types.Array(types.int16, 2, "C", readonly=True)
 _classes = types.Array(types.uint8, 1, "C", readonly=True)
-_features = types.Array(types.int16, 2, "C", readonly=True)
 _pixels = types.Array(types.uint8, 2, "C", readonly=True)
 _histograms = types.Array(types.int32, 2, "C", readonly=True)
 _bounds = types.Array(types.int64, 1, "C", readonly=True)
@@ -184,12 +183,15 @@ def _count_codes(
                 strengths[block, place] += strength
 
 
-@njit(nogil=True)
-def _edges_of(length: int, blocks: int) -> Edges:
+def edges_of(length: int, blocks: int) -> Edges:
+    """Where blocks begin along a side of so many pixels, and where the last ends: int64[blocks + 1]."""
     edges = np.empty(blocks + 1, np.int64)
     for block in range(blocks + 1):
         edges[block] = (block * length * 2 + blocks) // (2 * blocks)
     return edges
+
+
+_edges_of = njit(nogil=True)(edges_of)
 
 
 @njit(nogil=True)
@@ -270,20 +272,3 @@ def find_features(histograms: NDArray[np.int32], bounds: Edges, features: Featur
             for place in range(first, end):
                 share = histograms[row, place] / max(total, 1)
                 features[row, place] = np.int16(np.rint(np.sqrt(share) * FEATURE_ONE))
-
-
-@compiled(types.void(_features, _features, _sums))
-def multiply(rows: Features, columns: Features, products: NDArray[np.int64]) -> None:
-    """Write to `products` int64[n, m] those of each of `rows` int16[n, k] with each of `columns` int16[m, k].
-
-    Sums must stay below 2**31: the processor adds products of 16 bits in pairs, six times as fast as a library
-    multiplies what it has no whole numbers for.
-    """
-    for row in range(rows.shape[0]):
-        left = rows[row]
-        for column in range(columns.shape[0]):
-            right = columns[column]
-            total = np.int32(0)
-            for place in range(left.size):
-                total += np.int32(left[place]) * np.int32(right[place])
-            products[row, column] = total

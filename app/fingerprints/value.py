@@ -114,7 +114,7 @@ class Pattern:
         """What `to_bytes` wrote. ValueError for other numbers of bytes."""
         sizes = tuple(len(part) for part in (words, tiles, flat, blocks))
         shape = np.frombuffer(blocks, np.uint8)
-        count = tiles_of_blocks(shape) if len(shape) == _BLOCKS else -1
+        count = int(tiles_of_blocks(shape)) if len(shape) == _BLOCKS else -1
         if sizes != (_PATTERN_BYTES, _PATTERN_BYTES * count, (count + 7) // 8, _BLOCKS):
             raise ValueError(f"a pattern of {list(shape)} blocks does not have parts of {sizes} bytes")
         found = np.frombuffer(tiles, ">u8").astype(np.uint64).reshape(-1, PATTERN_WORDS)
@@ -122,10 +122,10 @@ class Pattern:
         return cls(np.frombuffer(words, ">u8").astype(np.uint64), found, bits, shape)
 
 
-def tiles_of_blocks(blocks: NDArray[np.uint8]) -> int:
-    """How many tiles `Pattern.blocks` make: two by two of each scale's, overlapping by half."""
-    rows, columns, fine_rows, fine_columns = map(int, blocks)
-    return (rows - 1) * (columns - 1) + (fine_rows - 1) * (fine_columns - 1)
+def tiles_of_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How many tiles blocks uint8[..., 4] make: two by two of each scale's, overlapping by half."""
+    gaps = blocks.astype(np.int64) - 1
+    return gaps[..., 0] * gaps[..., 1] + gaps[..., 2] * gaps[..., 3]
 
 
 def turned_to_bytes(turned: NDArray[np.uint64]) -> bytes:

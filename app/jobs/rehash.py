@@ -87,30 +87,37 @@ def _rows(engine: Engine, read: Read) -> Iterator[tuple[AnyRow, int]]:
         seq = rows[-1].created_seq
 
 
-def _looked_at(parts: Parts, pool: DecodePool, row: AnyRow) -> tuple[Fingerprinted | None, bool]:
-    """What is found in the original, or else in the rendition; whether it was the original. None: in neither."""
-    for path, exact in (
-        (parts.pictures.original(row.image_id), True),
-        (parts.pictures.rendition(row.image_id), False),
-    ):
+def _looked_at(
+    parts: Parts, pool: DecodePool, row: AnyRow, *, only_lacking: bool
+) -> tuple[Fingerprinted | None, bool]:
+    """What is found in the original or the rendition, and whether it was the latter. None: they can't be read.
+
+    A rehash takes the rendition only where there is no original: one that could not be decoded this time must not
+    cost the fingerprints that it gave once. A fill adds what there is none of yet.
+    """
+    original, rendition = parts.pictures.original(row.image_id), parts.pictures.rendition(row.image_id)
+    if original.exists():
         with suppress(UnusablePicture, FileNotFoundError):
-            return pool.fingerprint(path, None), exact
+            return pool.fingerprint(original, None), False
+        if not only_lacking:
+            return None, False
+    with suppress(UnusablePicture, FileNotFoundError):
+        return pool.fingerprint(rendition, None), True
     return None, False
 
 
 def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, only_lacking: bool) -> None:
-    """Store the image's fingerprint where it is another."""
+    """Store the image's fingerprint where it is another; or of what comes from a rendition, only what it lacks."""
     counts.images += 1
-    found, exact = _looked_at(parts, pool, row)
-    counts.from_rendition += not exact
+    found, from_rendition = _looked_at(parts, pool, row, only_lacking=only_lacking)
     if found is None:
         counts.failed += 1
         return
-    if only_lacking and not exact and row.whash_db4 is not None:
-        # What was computed from the original is better than what the rendition gives.
+    counts.from_rendition += from_rendition
+    if only_lacking and from_rendition and row.whash_db4 is not None:
         counts.changed += 1
         with parts.engine.begin() as connection:
-            images.store_pattern(connection, row.created_seq, found.pattern)
+            images.store_rehash(connection, images.Rehashed(row.created_seq, {}, None, found.pattern))
         return
     values, segments = pixel_columns(found), found.fingerprint.segments
     moved = _moved(row, values)

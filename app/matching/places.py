@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.fingerprints.pattern import tile_boxes
-from app.fingerprints.value import Pattern
+from app.fingerprints.value import Pattern, tiles_of_blocks
 from app.matching.place_kernels import FAR, nearest_places
 
 MOST_BLOCKS = 16  # along a side; `nearest_places` has room for the tiles of so many
@@ -29,8 +29,7 @@ class Tiles:
     blocks: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        rows, columns, fine_rows, fine_columns = self.blocks.astype(np.int64).T
-        counts = (rows - 1) * (columns - 1) + (fine_rows - 1) * (fine_columns - 1)
+        counts = tiles_of_blocks(self.blocks)
         if (self.blocks < 2).any() or (self.blocks > MOST_BLOCKS).any():
             raise ValueError(f"a picture has 2 to {MOST_BLOCKS} blocks along each side")
         if not np.array_equal(self.starts, np.cumsum(counts) - counts) or not (

@@ -18,17 +18,9 @@ from app.fingerprints.pattern import (
     region_pattern,
     tile_boxes,
 )
+from app.fingerprints.pattern_kernels import edges_of
 from app.fingerprints.value import Pattern
-from tests.pictures import drawn
-
-
-def surface(seed, size=(320, 240), *, period=8):
-    """Stripes of a direction and period of their own, with grain."""
-    rng = np.random.default_rng(seed)
-    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    angle = rng.uniform(0, math.pi)
-    waves = np.sin((x * math.cos(angle) + y * math.sin(angle)) * 2 * math.pi / period)
-    return Image.fromarray(np.clip(120 + 40 * waves + rng.normal(0, 12, x.shape), 0, 255).astype(np.uint8))
+from tests.pictures import drawn, surface
 
 
 def distance(left, right):
@@ -71,7 +63,7 @@ def plain_class(bits):
 def plain_histograms(pixels, grid, points, radius):
     """Pixel by pixel, from the definition."""
     height, width = pixels.shape
-    rows, columns = patterns._edges(height, grid.rows), patterns._edges(width, grid.columns)
+    rows, columns = edges_of(height, grid.rows), edges_of(width, grid.columns)
     differences = plain_codes(pixels, points, radius)
     counts = np.zeros((grid.rows, grid.columns, 2 * (points + 2) ** 2), int)
     for top in range(0, grid.rows, 2):

@@ -12,7 +12,7 @@ import pytest
 from app.index import id_kernels
 
 ROOT = Path(__file__).parents[2]
-KERNELS = 22
+KERNELS = 33
 
 # Root may write anywhere, so the test says what a read-only root would say: no probe, no file for writing.
 READ_ONLY = """
@@ -28,7 +28,9 @@ tempfile.TemporaryFile = os.makedirs = refuse
 SEARCH = """
 import sys
 import numpy as np
+from app.fingerprints import pattern_kernels
 from app.index import band_kernels, id_kernels, join_kernels, kernels, table_kernels, tree_kernels
+from app.matching import cluster_kernels, place_kernels
 from app.index.adaptive import Adaptive
 from app.index.bktree import BKTree
 hashes = np.arange(5000, dtype=np.uint64)
@@ -38,8 +40,9 @@ hashes = np.arange(10000, dtype=np.uint64)
 assert len(Adaptive.build(hashes, np.arange(10000)).within(0, 1)) == 15
 assert len(Adaptive.build(hashes, np.arange(10000)).within_many(hashes[:2], 1)) == 30
 modules = kernels, tree_kernels, band_kernels, table_kernels, join_kernels, id_kernels
-named = {name: value for module in modules for name, value in vars(module).items()}
-compiled = [kernel for kernel in named.values() if getattr(kernel, "_can_compile", True) is False]
+modules += pattern_kernels, cluster_kernels, place_kernels
+values = {id(value): value for module in modules for value in vars(module).values()}.values()
+compiled = [kernel for kernel in values if getattr(kernel, "_can_compile", True) is False]
 loaded = sum(sum(kernel.stats.cache_hits.values()) for kernel in compiled)
 print(len(compiled), loaded, "scipy.linalg" in sys.modules)
 """

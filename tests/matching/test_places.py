@@ -9,7 +9,7 @@ from PIL import Image
 from app.fingerprints.pattern import grids, pattern, region_pattern
 from app.fingerprints.value import Pattern
 from app.matching.places import FARTHEST, Tiles, box_of
-from tests.fingerprints.test_pattern import surface
+from tests.pictures import surface
 
 
 def plain_nearest(found, size, region):

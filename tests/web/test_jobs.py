@@ -291,6 +291,22 @@ def test_a_fill_from_the_rendition_leaves_what_the_original_gave(
     assert len(rows_of(engine)) == len(whole)
 
 
+def test_a_rehash_leaves_what_an_original_gave_that_cannot_be_read_now(
+    client: TestClient, parts: Parts
+) -> None:
+    image = uploaded(client, "KD-1", encoded(photo()))
+    parts.pictures.original(UUID(image["image_id"])).write_bytes(b"nothing that can be decoded")
+    result = finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])[
+        "result"
+    ]
+    assert (result["rehash"]["failed"], result["rehash"]["changed"], result["rehash"]["from_rendition"]) == (
+        1,
+        0,
+        0,
+    )
+    assert client.get(f"/images/{image['image_id']}").json()["hashes"] == image["hashes"]
+
+
 def test_a_pattern_that_is_wrong_in_the_table_is_mended_by_a_rehash(
     client: TestClient, engine: Engine
 ) -> None:

@@ -9,8 +9,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.fingerprints.orientation import TRANSFORMS
-from tests.fingerprints.test_pattern import surface
-from tests.pictures import drawn, encoded, photo
+from tests.pictures import drawn, encoded, photo, surface
 from tests.rows import insert_rows
 from tests.web.api import assert_problem, uploaded
 
