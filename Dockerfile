@@ -23,6 +23,7 @@ COPY --from=build /srv/kernels /srv/kernels
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/srv/kernels NUMBA_CPU_NAME=x86-64-v3 \
+    MPLCONFIGDIR=/tmp/matplotlib \
     HOST=0.0.0.0 PORT=8000 DATA_DIR=/data
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001
