@@ -4,7 +4,8 @@ cli, serving   the command line; what `claimprint serve` runs. main: the ASGI ap
 web            HTTP only: one file per resource, access, problem+json
 jobs, sources  long work with a row in the job table, the keeper, the sweep; files and folders in bulk
 ingest, search bytes + claim -> stored image; similar images by id or by picture. removal: deleting them
-screening      stored images -> matches and verdicts
+patterns       clusters, and where they occur; templates: making them. pattern_report: both on a page (report_page)
+screening      stored images -> matches and verdicts; recognition: -> the templates that they show
 collection     the image table in memory: Hamming indexes of whole images and of segments, and how they catch up
 regions        which regions of stored images look like those of a picture. explanation: hashes drawn (grids)
 catalog        the tables and all SQL; storage: picture bytes; imaging: safe decoding; embedded: PostgreSQL

@@ -16,12 +16,14 @@ from app.catalog import images, new_images, session
 from app.catalog.matches import EMPTY_PAGE
 from app.catalog.new_images import NewImage
 from app.catalog.rows import AnyRow
+from app.catalog.templates import switched_on
 from app.collection import Collection
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
 from app.fingerprints.value import colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.imaging import DecodePool, Fingerprinted
 from app.matching.kinds import Rule
+from app.recognition import recognise
 from app.screening import NO_VERDICT, Answer, answer_image, screen_rows
 from app.storage import Pictures
 
@@ -134,6 +136,19 @@ class Intake:
         finally:
             self.pictures.erase(image_id)
 
+    def keep(self, pictures: Pictures, picture_id: UUID, upload: Upload) -> Fingerprinted:
+        """Make a picture that is no image durable in a folder of its own, and fingerprint it. Raises as `take`.
+
+        What a failure leaves behind is the caller's to erase.
+        """
+        self._check_size(upload)
+        with self.decoders.reserve(1):
+            path = pictures.write_original(picture_id, upload.data)
+            found = self.decoders.fingerprint(path, pictures.rendition(picture_id))
+        pictures.sync(picture_id)
+        pictures.sync_folder(picture_id)
+        return found
+
     def _decode_all(self, uploads: Sequence[Upload]) -> tuple[list[_Decoded], list[Rejection]]:
         """Decode the files of one request, no more of them at once than there are decoding processes.
 
@@ -240,6 +255,10 @@ class Intake:
             matched: set[int] = set()
             if waiting:
                 matched = screen_rows(connection, self.collection, self.rule, list(waiting.values()))
+            if replayed := [row.created_seq for row in rows if row.id not in waiting]:
+                # With templates made since they were screened the scan may not be through, and the index may know
+                # none of them: it reads them with the images that come later.
+                recognise(connection, switched_on(connection), replayed)
             return [
                 # A new image for which nothing was found needs no reading: only earlier ones are promised.
                 Answer(row, EMPTY_PAGE, NO_VERDICT, created=True)

@@ -11,7 +11,7 @@ from app.imaging import DecodePool
 from app.jobs.keeper import Keeper
 from app.parts import Parts, make_parts
 from app.settings import Settings
-from app.web import access, admin, claims, health, images, metrics, problems, similar
+from app.web import access, admin, claims, clusters, health, images, metrics, problems, similar, templates
 from app.web.query import each_parameter_once
 from app.web.schemas import problem_responses
 
@@ -56,7 +56,14 @@ def application(parts: Parts) -> FastAPI:
     app.state.uploads = anyio.CapacityLimiter(parts.settings.max_queued_files)
     # A wide search takes memory and a core: a few at once are as fast as many, and leave room for the rest.
     app.state.searches = anyio.CapacityLimiter(SEARCHES_AT_ONCE)
-    for router in (claims.router, images.router, similar.router, admin.router):
+    for router in (
+        claims.router,
+        images.router,
+        similar.router,
+        clusters.router,
+        templates.router,
+        admin.router,
+    ):
         app.include_router(router, responses=OF_KEYS)
     app.include_router(health.router)
     problems.install(app)

@@ -28,6 +28,7 @@ class Parts:
     patterns: PatternCollection
     search: Search
     pictures: Pictures
+    template_pictures: Pictures
     intake: Intake
     watchdog: Watchdog
 
@@ -58,6 +59,7 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
     collection, segments = Collection(engine, hamming), SegmentCollection(engine, hamming)
     patterns = PatternCollection(engine, hamming)
     pictures = Pictures(settings.data_dir / "pictures", min_free_bytes=settings.min_free_bytes)
+    template_pictures = Pictures(settings.data_dir / "templates", min_free_bytes=settings.min_free_bytes)
     intake = Intake(
         engine=engine,
         collection=collection,
@@ -74,6 +76,7 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
         patterns=patterns,
         search=Search(engine, collection, segments, patterns),
         pictures=pictures,
+        template_pictures=template_pictures,
         intake=intake,
         watchdog=Watchdog(engine),
     )

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
-from app.catalog import events, images, matches
+from app.catalog import clusters, events, images, matches, template_matches
 from app.catalog.rows import AnyRow
 from app.errors import NotFound
 from app.storage import Pictures
@@ -38,4 +38,6 @@ def _bury(connection: Connection, rows: Sequence[AnyRow], *, actor: str, action:
     images.bury(connection, ids)
     # After the rows are locked no new match can name them: see catalog.matches.
     matches.forget_images(connection, ids)
+    template_matches.forget_images(connection, ids)
+    clusters.forget_images(connection, ids)
     events.log_event(connection, actor=actor, action=action, subject=subject, detail={"images": len(ids)})

@@ -8,9 +8,11 @@ from sqlalchemy import Connection, Engine
 
 from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
+from app.catalog.template_matches import templates_of
 from app.collection import Collection, TableIndex
 from app.fingerprints.value import COLUMN_OF, VERIFIER, colour_code_from_bytes, turned_from_bytes
 from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare_many
+from app.recognition import recognise
 
 MATCHES_IN_ANSWER = 100
 # Verdicts beside the kinds of matching.kinds.
@@ -20,12 +22,16 @@ NO_VERDICT = "none"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is told of one stored image: its row, its matches best first, its verdict, and whether it is new."""
+    """What is told of one stored image: its row, its matches best first, its verdict, and whether it is new.
+
+    `templates` are those that it shows, nearest first: rows of `catalog.template_matches.templates_of`.
+    """
 
     row: AnyRow
     matches: matches.MatchPage
     verdict: str
     created: bool = False
+    templates: Sequence[AnyRow] = ()
 
 
 def screen(engine: Engine, collection: Collection, rule: Rule, seqs: Sequence[int]) -> None:
@@ -39,14 +45,16 @@ def screen_rows(
 ) -> set[int]:
     """Find and store the matches of committed images (columns COMPARED), each against all before it.
 
-    Return the row ids of those that have any. Idempotent: doing it again stores the same. `connection` is in
-    autocommit mode.
+    And the templates that they show. Return the row ids of those that have any of either. Idempotent: doing it
+    again stores the same. `connection` is in autocommit mode.
     """
     # After the commit of every row and before the search: this order is the promise.
     index = collection.caught_up(connection, committed=max((row.created_seq for row in rows), default=0))
     found = [match for row in rows for match in _earlier_matches(connection, index, rule, row)]
+    showing = recognise(connection, index.templates, [row.created_seq for row in rows])
+    # Last, for it marks the images as screened.
     matches.store_screening(connection, [row.id for row in rows], found)
-    return {row_id for match in found for row_id in (match.later_id, match.earlier_id)}
+    return showing.union(*((match.later_id, match.earlier_id) for match in found))
 
 
 def _earlier_matches(
@@ -97,7 +105,8 @@ def answer_image(connection: Connection, row: AnyRow, *, screened: bool = False)
     `screened` tells that the image was screened after the row was read.
     """
     page = matches.matches_of(connection, image_row_id=row.id, claim_id=row.claim_id, limit=MATCHES_IN_ANSWER)
-    return Answer(row, page, verdict_of(page, screened=screened or row.screened_at is not None))
+    verdict = verdict_of(page, screened=screened or row.screened_at is not None)
+    return Answer(row, page, verdict, templates=templates_of(connection, row.id))
 
 
 def verdict_of(page: matches.MatchPage, *, screened: bool) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images, session
+from app.catalog.filters import Filter
 from app.catalog.pattern_tiles import pattern_of
 from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
@@ -53,13 +54,14 @@ Searched = TableIndex | SegmentIndex | PatternIndex
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked: radius in bits (inclusive), which hash, one or all orientations, and the page."""
+    """What is asked: radius in bits (inclusive), hash, one or all orientations, which images, and the page."""
 
     max_distance: int = DEFAULT_DISTANCES["phash"]
     hash_name: str = "phash"
     orientations: str = AS_STORED
     limit: int = 50
     cursor: str | None = None
+    wanted: Filter = field(default_factory=Filter)
 
     def __post_init__(self) -> None:
         """Raise InvalidValue for a field out of range."""
@@ -230,6 +232,8 @@ def _page(connection: Connection, replica: Searched, asked: _Asked, query: Query
     kept = found.seqs <= as_of
     if asked.own_seq is not None:
         kept &= found.seqs != asked.own_seq
+    if query.wanted != Filter():
+        kept &= np.isin(found.seqs, images.meant(connection, found.seqs[kept].tolist(), query.wanted))
     total = int(np.count_nonzero(kept))
     kept &= (found.distances > after_distance) | (
         (found.distances == after_distance) & (found.seqs > after_seq)
@@ -294,4 +298,5 @@ def nearest_per_image(
 
 
 def _subject(query: Query, subject: bytes) -> str:
-    return f"similar {query.hash_name} {query.max_distance} {query.orientations} {subject.hex()}"
+    asked = f"{query.hash_name} {query.max_distance} {query.orientations} {query.wanted.json}"
+    return f"similar {asked} {subject.hex()}"

@@ -102,13 +102,7 @@ class Client:
 
     def upload(self, claim_id: str, file_name: str, data: bytes) -> tuple[dict[str, Any], float]:
         """Upload one picture; return its image of the answer, and the seconds from request to answer."""
-        head = (
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{file_name}"\r\n'
-            "Content-Type: image/jpeg\r\n\r\n"
-        )
-        body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        answer, seconds = self._ask("POST", f"/claims/{claim_id}/images", body, headers)
+        answer, seconds = self.send_form(f"/claims/{claim_id}/images", "files", file_name, data)
         image: dict[str, Any] = answer["images"][0]
         if not image["created"]:
             raise SystemExit(f"{file_name} was stored before: what was timed is no upload")
@@ -117,6 +111,27 @@ class Client:
     def get(self, path: str) -> tuple[dict[str, Any], float]:
         """Return the answer of a GET and its seconds."""
         return self._ask("GET", path)
+
+    def send_form(
+        self, path: str, part: str, file_name: str, data: bytes, **fields: str
+    ) -> tuple[dict[str, Any], float]:
+        """POST a file with other fields; return the answer and its seconds."""
+        head = "".join(
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
+        )
+        head += (
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{part}"; filename="{file_name}"\r\n'
+            "Content-Type: image/jpeg\r\n\r\n"
+        )
+        body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
+        return self._ask("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
+
+    def send_json(self, method: str, path: str, value: object) -> dict[str, Any]:
+        """Send JSON; return the answer."""
+        body = json.dumps(value).encode()
+        answer: dict[str, Any] = self._ask(method, path, body, {"Content-Type": "application/json"})[0]
+        return answer
 
     def delete(self, path: str) -> None:
         """DELETE something."""

@@ -26,6 +26,7 @@ from sqlalchemy import Connection
 
 from app.catalog import session, stamps
 from app.catalog.copying import Fields, copy_columns, copy_statement
+from app.catalog.templates import Templates
 from app.collection import TableIndex
 from app.index.adaptive import Adaptive
 from app.index.live import LiveIndex
@@ -64,7 +65,9 @@ def index_one(connection: Connection) -> LiveIndex:
 WAYS: Mapping[str, Callable[[Connection], object]] = {
     "all: bare": lambda connection: throw_away(connection, stamps.FIELDS),
     "all: columns": stamps.load,
-    "all: replica": lambda connection: TableIndex(stamps.load(connection), (0, 0), Adaptive),
+    "all: replica": lambda connection: TableIndex(
+        stamps.load(connection), Templates(0, []), (0, 0), Adaptive
+    ),
     "phash: bare": lambda connection: throw_away(connection, ONE_FINGERPRINT),
     "phash: index": index_one,
 }

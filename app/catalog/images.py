@@ -15,11 +15,13 @@ from sqlalchemy import (
     func,
     null,
     select,
+    text,
     union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from app.catalog.filters import Filter
 from app.catalog.models import image
 from app.catalog.pattern_tiles import forget_patterns, replace_pattern
 from app.catalog.rows import AnyRow
@@ -135,6 +137,33 @@ def newest_seq(connection: Connection) -> int:
     return newest
 
 
+def newest_day(connection: Connection, wanted: Filter) -> dt.date:
+    """The day (see `Filter`) of the newest live image that the filter means; today where there is none.
+
+    Not after today, and not before 1970: one mistyped label is not to move the weeks that are looked at.
+    """
+    condition, values = wanted.condition("image")
+    day: dt.date = connection.execute(
+        text(
+            "SELECT coalesce(greatest(least(max(happened_on(labels, uploaded_at)), today), '1970-01-01'), today)"  # noqa: S608
+            " FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) t LEFT JOIN image"
+            f" ON deleted_at IS NULL AND {condition} GROUP BY today"
+        ),
+        values,
+    ).scalar_one()
+    return day
+
+
+def meant(connection: Connection, seqs: Sequence[int], wanted: Filter) -> Sequence[int]:
+    """Those of the `created_seq` whose live images the filter means."""
+    condition, values = wanted.condition("image")
+    statement = text(
+        "SELECT created_seq FROM image WHERE deleted_at IS NULL"  # noqa: S608
+        f" AND created_seq = ANY(CAST(:seqs AS bigint[])) AND {condition}"
+    )
+    return connection.execute(statement, values | {"seqs": list(seqs)}).scalars().all()
+
+
 def live_of_claim(
     connection: Connection, claim_id: str, *, client_id: int | None, after_seq: int, limit: int
 ) -> Sequence[AnyRow]:
@@ -161,6 +190,14 @@ def count_of_claim(connection: Connection, claim_id: str, *, client_id: int | No
 def live_by_seq(connection: Connection, seqs: Sequence[int]) -> dict[int, AnyRow]:
     """Live, searchable images by their `created_seq`: what an answer shows of them."""
     return {row.created_seq: row for row in connection.execute(_BY_SEQ, {"seqs": list(seqs)})}
+
+
+def sizes_of(connection: Connection, seqs: Sequence[int]) -> Sequence[AnyRow]:
+    """Live images by `created_seq`: their row ids, and width and height in pixels."""
+    statement = select(image.c.id, image.c.created_seq, image.c.width, image.c.height).where(
+        LIVE, image.c.created_seq == func.any(_bigints("seqs"))
+    )
+    return connection.execute(statement, {"seqs": list(seqs)}).all()
 
 
 def to_compare(connection: Connection, seqs: Sequence[int]) -> Sequence[AnyRow]:
@@ -260,12 +297,18 @@ def to_fill(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
     return connection.execute(statement).all()
 
 
+def count_to_fill(connection: Connection) -> int:
+    """Number of live images that lack the fingerprints which were defined later."""
+    statement = select(func.count()).select_from(image).where(LIVE, image.c.pattern.is_(None))
+    return connection.execute(statement).scalar_one()
+
+
 def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
-    """Write recomputed fingerprints; the trigger stamps the change so that every index sees it."""
+    """Write recomputed fingerprints, to be screened anew; the trigger stamps the change, so every index sees it."""
     stamped = connection.execute(
         update(image)
         .where(LIVE, image.c.created_seq == rehashed.created_seq)
-        .values(rehashed.values | {"pattern": rehashed.pattern.hash})
+        .values(rehashed.values | {"pattern": rehashed.pattern.hash, "screened_at": None})
         .returning(image.c.created_seq)
     ).all()
     if stamped:  # else deleted meanwhile

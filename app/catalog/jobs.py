@@ -1,6 +1,7 @@
 """The job table: long work, its state and progress, and who runs it."""
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -39,17 +40,31 @@ def recent(connection: Connection, kind: str, seconds: float) -> bool:
     return connection.execute(statement).first() is not None
 
 
+def broke_off(connection: Connection, kind: str, seconds: float) -> bool:
+    """Whether the last job of that kind failed or was cancelled within so many seconds."""
+    lately = job.c.finished_at > func.clock_timestamp() - dt.timedelta(seconds=seconds)
+    last = (
+        select(job.c.state.in_(("failed", "cancelled")) & lately)
+        .where(job.c.kind == kind)
+        .order_by(job.c.id.desc())
+        .limit(1)
+    )
+    return bool(connection.execute(last).scalar())
+
+
 def find_job(connection: Connection, job_id: UUID) -> AnyRow | None:
     """The job of that public id."""
     return connection.execute(select(job).where(job.c.job_id == job_id)).one_or_none()
 
 
-def claim_job(connection: Connection, runner: UUID, stale_seconds: float) -> AnyRow | None:
-    """Take the oldest job that waits, or whose runner fell silent; None when there is none."""
+def claim_job(
+    connection: Connection, runner: UUID, stale_seconds: float, *, without: Sequence[str] = ()
+) -> AnyRow | None:
+    """Take the oldest job that waits, or whose runner fell silent, of no kind in `without`; None: there is none."""
     silent = job.c.heartbeat_at < func.clock_timestamp() - dt.timedelta(seconds=stale_seconds)
     waiting = (
         select(job.c.id)
-        .where(or_(job.c.state == "queued", (job.c.state == "running") & silent))
+        .where(or_(job.c.state == "queued", (job.c.state == "running") & silent), job.c.kind.not_in(without))
         .order_by(job.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)

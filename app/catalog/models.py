@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -213,6 +214,89 @@ match = Table(
     UniqueConstraint("earlier_id", "later_id", name="match_pair"),
     CheckConstraint("earlier_id <> later_id", name="match_of_two"),
     Index("match_later", "later_id"),
+)
+
+# Stamped as images are: an upload and a new template can't miss each other. A tombstone keeps ids and stamps.
+template = Table(
+    "template",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("template_id", UUID(as_uuid=True), nullable=False, unique=True),
+    Column("created_seq", BigInteger, nullable=False, unique=True),
+    Column("change_seq", BigInteger, nullable=False, unique=True),
+    _time("created_at", nullable=False, server_default=text("clock_timestamp()")),
+    _time("deleted_at"),
+    Column("name", Text),
+    Column("enabled", Boolean),
+    Column("fingerprint", Text),
+    Column("max_distance", Integer),
+    Column("code", LargeBinary),  # big-endian words: matching.templates
+    # Of the rendition, in pixels of which the region is; none where the whole picture is meant.
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("region", JSON),
+    # The last scan of all images: for which `change_seq`, and what chance levels are computed from.
+    Column("scanned_seq", BigInteger),
+    Column("scanned_images", Integer),
+    Column("middle", Double),
+    Column("spread", Double),
+    CheckConstraint(
+        "deleted_at IS NOT NULL OR (name IS NOT NULL AND enabled IS NOT NULL AND fingerprint IS NOT NULL"
+        " AND max_distance IS NOT NULL AND code IS NOT NULL AND width IS NOT NULL AND height IS NOT NULL)",
+        name="template_live_is_whole",
+    ),
+)
+
+template_match = Table(
+    "template_match",
+    metadata,
+    Column("template_id", BigInteger, ForeignKey("template.id"), primary_key=True),
+    Column("image_id", BigInteger, ForeignKey("image.id"), primary_key=True),
+    Column("distance", Integer, nullable=False),
+    Column("transform", Text),  # turns the template into the image, where its fingerprint has orientations
+    Column("region", JSON),  # of the image's rendition, where parts of it were looked at
+    Index("template_match_image", "image_id"),
+)
+
+# One run for each question: the newest.
+cluster_run = Table(
+    "cluster_run",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("run_id", UUID(as_uuid=True), nullable=False, unique=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("linkage", Text, nullable=False),
+    Column("max_distance", Integer, nullable=False),
+    Column("min_size", Integer, nullable=False),
+    Column("filter", JSON, nullable=False),
+    _time("created_at", nullable=False, server_default=text("clock_timestamp()")),
+    Column("as_of_seq", BigInteger, nullable=False),
+    Column("outside", Integer, nullable=False),  # images in no cluster
+    Column("left_out", JSON, nullable=False),  # numbers of images that have no such fingerprint, by why
+    Column("ended", JSON, nullable=False),  # clusters of the run before whose ids nothing carries on
+    CheckConstraint("linkage IN ('medoid', 'single')", name="cluster_run_linkage"),
+    Index("cluster_run_question", "fingerprint", "linkage", "max_distance", "filter", unique=True),
+)
+
+cluster = Table(
+    "cluster",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("cluster_id", UUID(as_uuid=True), nullable=False, unique=True),
+    Column("run_id", BigInteger, ForeignKey("cluster_run.id", ondelete="CASCADE"), nullable=False),
+    Column("medoid_id", BigInteger, nullable=False),
+    Column("came_from", JSON, nullable=False),  # which clusters of the run before, with how many images each
+    Index("cluster_of_run", "run_id"),
+)
+
+# Its image is no foreign key: checking 150,000 would lock as many images. Readers join live ones.
+cluster_member = Table(
+    "cluster_member",
+    metadata,
+    Column("cluster_id", BigInteger, ForeignKey("cluster.id", ondelete="CASCADE"), primary_key=True),
+    Column("image_id", BigInteger, primary_key=True),
+    Column("distance", Integer, nullable=False),
+    Index("cluster_member_image", "image_id"),
 )
 
 event = Table(

@@ -86,6 +86,14 @@ def autocommit(engine: Engine) -> Iterator[Connection]:
                 driver.autocommit = False
 
 
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection in one transaction that sees one state of the tables throughout, and changes nothing."""
+    with engine.connect() as connection, connection.begin():
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        yield connection
+
+
 def translated(error: Exception) -> Exception:
     """Return the domain error for a database error that is not a bug of ours, else `error` itself."""
     if isinstance(error, PoolTimeout):

@@ -33,7 +33,8 @@ SEARCHABLE = "deleted_at IS NULL AND status = 'fingerprinted'"
 NEWEST = 2**63 - 1
 
 _CHANGES = text(
-    "SELECT m.generation, (SELECT max(change_seq) FROM image) AS newest, c.*"
+    "SELECT m.generation, (SELECT max(change_seq) FROM image) AS newest,"
+    " (SELECT coalesce(max(change_seq), 0) FROM template) AS newest_template, c.*"
     " FROM index_meta m LEFT JOIN LATERAL ("
     "  SELECT change_seq, created_seq, deleted_at IS NULL AND status = 'fingerprinted' AS searchable,"
     "   ahash, phash, dhash, whash, whash_db4, verifier, page, colour_code FROM image"
@@ -74,11 +75,12 @@ class Changes:
     `changed` int64[k] are the `created_seq` of all rows changed, `searchable` bool[k] tells which of them are
     to be found; the arrays of hashes are as in `Loaded` (0 for a tombstone).
     `last` is the newest stamp read; `complete` is false when more than the limit had changed. `newest` is the
-    table's newest.
+    table's newest, `newest_template` that of the templates.
     """
 
     generation: int
     newest: int
+    newest_template: int
     last: int
     complete: bool
     changed: np.ndarray
@@ -131,6 +133,7 @@ def changes_after(connection: Connection, last: int, *, up_to: int, limit: int) 
     return Changes(
         generation=first.generation,
         newest=first.newest or 0,
+        newest_template=first.newest_template,
         last=changed[-1].change_seq if changed else last,
         complete=len(changed) < limit,
         **arrays(changed),

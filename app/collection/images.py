@@ -8,6 +8,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.catalog import stamps
+from app.catalog.templates import Templates, switched_on
 from app.collection.current import Current
 from app.collection.replica import Contents, Replica
 from app.index.live import LiveIndex
@@ -20,13 +21,16 @@ COLOURS = "colorhash"
 
 
 class TableIndex(Replica[stamps.Changes]):
-    """The Hamming indexes of whole-image hashes, and the verifiers.
+    """The Hamming indexes of whole-image hashes, the verifiers, and the templates that images are compared with.
 
     The ids in them are `created_seq`: unique, never reused, and in upload order.
     """
 
-    def __init__(self, loaded: stamps.Loaded, identity: tuple[int, int], hamming: type[Engine]):
+    def __init__(
+        self, loaded: stamps.Loaded, templates: Templates, identity: tuple[int, int], hamming: type[Engine]
+    ):
         super().__init__(generation=loaded.generation, last=loaded.last, identity=identity)
+        self.templates = templates
         filled = slice(None) if loaded.filled.all() else loaded.filled
         seqs, later_seqs = loaded.seqs, loaded.seqs[filled]
         # What takes long in all of these lets go of the GIL.
@@ -55,7 +59,11 @@ class TableIndex(Replica[stamps.Changes]):
 
     def read_changes(self, connection: Connection, *, up_to: int, limit: int) -> stamps.Changes:
         """Read with every column that is held."""
-        return stamps.changes_after(connection, self.last, up_to=up_to, limit=limit)
+        changes = stamps.changes_after(connection, self.last, up_to=up_to, limit=limit)
+        # Before `last` moves: whoever finds an image applied finds all templates that are older than it.
+        if changes.newest_template != self.templates.newest:
+            self.templates = switched_on(connection)
+        return changes
 
     def apply(self, changes: stamps.Changes) -> None:
         """Make changes findable."""
@@ -85,5 +93,8 @@ class Collection(Current[TableIndex]):
     """The current TableIndex of this process."""
 
     def load(self, connection: Connection, identity: tuple[int, int]) -> TableIndex:
-        """Read the whole table by binary COPY."""
-        return TableIndex(stamps.load(connection), identity, self._hamming)
+        """Read the whole table by binary COPY, then the templates: none is missing that is older than an image."""
+        loaded = stamps.load(connection)
+        with connection.begin():
+            templates = switched_on(connection)
+        return TableIndex(loaded, templates, identity, self._hamming)

@@ -44,7 +44,9 @@ _Whole = TypeVar("_Whole", np.int32, np.int64)
 _TILES = (SHORT // 2, SHORT)  # pixels that a quarter of a picture has at each scale
 _RESIZED = Image.Resampling.BILINEAR
 _LEAST_SIDE = 8  # pixels of a region: made four times smaller, its blocks have one
+_LEAST_CUT_OUT = 16  # pixels of a side: made twelve times larger, what is on it is Pillow's doing
 _FLAT = 1  # levels of grey that neighbours differ by on average, at least, for there to be a pattern
+_PLAIN = 0.25  # the same of a region: that of a smooth surface may be looked for, that of a blank sheet not
 
 
 def _circle(points: int, radius: int) -> NDArray[np.int16]:
@@ -128,7 +130,7 @@ def pattern(grey: Image.Image) -> Pattern:
             histograms.append(counts.sum(axis=(0, 1))[None])
         histograms.append(_in_tiles(counts).reshape(-1, FEATURES))
         pixels = _in_tiles(counts[..., : _BOUNDS[1]].sum(axis=-1))
-        flat.append((_in_tiles(strength) < _FLAT * ONE * len(_NARROW[0]) * pixels).ravel())
+        flat.append(_differs_less(_FLAT, _in_tiles(strength), pixels).ravel())
     found = signs(features(np.concatenate(histograms)))
     blocks = np.array([side for grid in both for side in (grid.rows, grid.columns)], np.uint8)
     return Pattern(found[0], found[1:], np.concatenate(flat), blocks)
@@ -140,10 +142,14 @@ def region_pattern(grey: Image.Image, box: tuple[int, int, int, int] | None = No
     `box` is left, top, right, bottom in pixels. Without one the picture is taken for a cut-out, a quarter of what
     it was cut from: then it has the size of a tile of the coarser scale. ValueError for a box that is not inside
     the picture, or has a side of less than an eighth of the picture's short one, or less than 8 pixels at the
-    coarser scale.
+    coarser scale; for a cut-out with a side of less than 16 pixels; or for what has no pattern.
     """
     if box is None:
-        return signs(features(np.stack([_counted(grey.resize((side, side), _RESIZED)) for side in _TILES])))
+        if min(grey.size) < _LEAST_CUT_OUT:
+            raise ValueError(
+                f"a cut-out of {grey.width} x {grey.height} pixels is smaller than {_LEAST_CUT_OUT}"
+            )
+        return _of_regions([np.asarray(grey.resize((side, side), _RESIZED)) for side in _TILES])
     left, top, right, bottom = box
     least = min(grey.size) / LEAST_REGION
     if not (0 <= left < right <= grey.width and 0 <= top < bottom <= grey.height):
@@ -151,7 +157,7 @@ def region_pattern(grey: Image.Image, box: tuple[int, int, int, int] | None = No
     if min(right - left, bottom - top) < least:
         raise ValueError(f"a side of the region {box} has less than {math.ceil(least)} pixels")
     fine = scaled(grey)
-    counts = []
+    regions = []
     for picture in (half(fine), fine):
         across, down = picture.shape[1] / grey.width, picture.shape[0] / grey.height
         rows, columns = (
@@ -162,15 +168,25 @@ def region_pattern(grey: Image.Image, box: tuple[int, int, int, int] | None = No
             raise ValueError(
                 f"the region {box} is too narrow in a picture of {grey.width} x {grey.height} pixels"
             )
-        counts.append(_counted(Image.fromarray(picture[rows, columns])))
-    return signs(features(np.stack(counts)))
+        regions.append(picture[rows, columns])
+    return _of_regions(regions)
 
 
-def _counted(region: Image.Image) -> NDArray[np.int32]:
-    """The histogram of a region as of one tile."""
-    counts, _ = block_histograms(np.asarray(region), Grid(2, 2))
-    found: NDArray[np.int32] = counts.sum(axis=(0, 1), dtype=np.int32)
-    return found
+def _of_regions(regions: list[NDArray[np.uint8]]) -> NDArray[np.uint64]:
+    """The words of a region as of one tile at each scale."""
+    histograms, plain = [], []
+    for region in regions:
+        counts, strength = block_histograms(region, Grid(2, 2))
+        histograms.append(counts.sum(axis=(0, 1), dtype=np.int32))
+        plain.append(_differs_less(_PLAIN, strength.sum(), counts[..., : _BOUNDS[1]].sum()))
+    if all(plain):
+        raise ValueError("there is no pattern: neighbouring pixels are all but the same")
+    return signs(features(np.stack(histograms)))
+
+
+def _differs_less(levels: float, strength: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether so many pixels differ from their neighbours by fewer levels of grey on average."""
+    return strength < levels * ONE * len(_NARROW[0]) * pixels
 
 
 def scaled(grey: Image.Image) -> NDArray[np.uint8]:

@@ -99,6 +99,14 @@ def _normalise(data: bytes, name: str, limits: DecodeLimits) -> Normalised:
     return Normalised(small, name, width, height, facts)
 
 
+def normalised_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the normalised picture of one of that size: its long side has at most 512 pixels."""
+    long_side = max(width, height)
+    if long_side <= LONG_SIDE:
+        return width, height
+    return max(1, round(width * LONG_SIDE / long_side)), max(1, round(height * LONG_SIDE / long_side))
+
+
 def _opened(data: bytes, name: str) -> Image.Image:
     """The picture with its header read and no pixel decoded."""
     file = io.BytesIO(data)
@@ -144,11 +152,8 @@ def _stretched(
 
 def _shrunk(image: Image.Image, width: int, height: int) -> Image.Image:
     """The picture with its long side at most 512; `width` and `height` are those before any draft."""
-    long_side = max(width, height)
-    if long_side <= LONG_SIDE:
-        return image
-    size = (max(1, round(width * LONG_SIDE / long_side)), max(1, round(height * LONG_SIDE / long_side)))
-    return image.resize(size, _FILTER, reducing_gap=_REDUCING_GAP)
+    size = normalised_size(width, height)
+    return image if size == (width, height) else image.resize(size, _FILTER, reducing_gap=_REDUCING_GAP)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

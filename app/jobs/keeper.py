@@ -15,11 +15,13 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.catalog import jobs, session, workers
+from app.catalog import jobs, session, templates, workers
 from app.catalog.rows import AnyRow
 from app.collection.current import Difference
 from app.errors import ClaimprintError
+from app.jobs.clustering import CLUSTERS, cluster_images
 from app.jobs.fill import FILL, ask_for_fill, fill
+from app.jobs.history import TEMPLATES, ask_again, scan_history
 from app.jobs.progress import Cancelled
 from app.jobs.reindex import REINDEX, Reindex
 from app.jobs.sweep import erase_orphans, forget_silent_workers, screen_unanswered
@@ -43,7 +45,7 @@ class Keeper:
         self._others = parts.segments, parts.patterns
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
-        self._job: threading.Thread | None = None
+        self._jobs: dict[str, threading.Thread] = {}
         self._sweep: threading.Thread | None = None
         self._rebuild: dict[str, Any] | None = None
         self._heartbeat = 0.0
@@ -86,8 +88,7 @@ class Keeper:
             self._rebuild_index()
         if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
             self._report()
-        if self._job is None or not self._job.is_alive():
-            self._take_job()
+        self._take_job()
         if time.monotonic() - self._swept > self._settings.sweep_seconds or not self._swept:
             self._start_sweep()
 
@@ -120,12 +121,15 @@ class Keeper:
 
     def _take_job(self) -> None:
         with self._engine.begin() as connection:
-            job = jobs.claim_job(connection, self.worker_id, self._settings.job_stale_seconds)
+            ask_again(connection)
+            # One of each kind at a time: a template is not to wait until a year of images is rehashed.
+            busy = [kind for kind, thread in self._jobs.items() if thread.is_alive()]
+            job = jobs.claim_job(connection, self.worker_id, self._settings.job_stale_seconds, without=busy)
         if job is not None:
-            self._job = threading.Thread(
-                target=run_job, args=(job, self.worker_id, self._parts), name="job", daemon=True
+            self._jobs[job.kind] = threading.Thread(
+                target=run_job, args=(job, self.worker_id, self._parts), name=f"job {job.kind}", daemon=True
             )
-            self._job.start()
+            self._jobs[job.kind].start()
 
     def _start_sweep(self) -> None:
         if self._sweep is not None and self._sweep.is_alive():
@@ -139,7 +143,9 @@ class Keeper:
             ask_for_fill(self._engine)
             forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
             screened = screen_unanswered(self._engine, self._collection, self._parts.intake.rule)
-            erased = erase_orphans(self._engine, self._parts.pictures, self._settings.orphan_file_seconds)
+            old = self._settings.orphan_file_seconds
+            erased = erase_orphans(self._engine, self._parts.pictures, old)
+            erase_orphans(self._engine, self._parts.template_pictures, old, templates.live_ids)
         except (SQLAlchemyError, ClaimprintError) as error:
             log.warning("the sweep broke off: %s", session.translated(error))
         else:
@@ -152,6 +158,10 @@ def _run(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
         return Reindex(job, runner, parts).run()
     if job.kind == FILL:
         return fill(job, runner, parts)
+    if job.kind == CLUSTERS:
+        return cluster_images(job, runner, parts)
+    if job.kind == TEMPLATES:
+        return scan_history(job, runner, parts)
     raise NotImplementedError(f"no such kind of job: {job.kind}")
 
 

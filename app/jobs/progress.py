@@ -4,7 +4,7 @@ import time
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.catalog import jobs
 from app.catalog.rows import AnyRow
@@ -24,6 +24,18 @@ class Progress:
         self._job = job
         self._runner = runner
         self._reported = 0.0
+
+    def confirm(self, connection: Connection, progress: dict[str, Any]) -> None:
+        """Write in the transaction of `connection` that the job is still this runner's. Raises Cancelled.
+
+        Nobody can take it over until that transaction ends: what it stores is stored by one runner alone. Nothing
+        may be reported before that.
+        """
+        answer = jobs.report_progress(
+            connection, job_row_id=self._job.id, runner=self._runner, progress=progress
+        )
+        if answer != "go on":
+            raise Cancelled(answer)
 
     def report(self, progress: dict[str, Any], *, at_once: bool = False) -> None:
         """Write where the job stands, at most once a second unless `at_once`. Raises Cancelled."""

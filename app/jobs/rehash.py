@@ -19,6 +19,7 @@ from app.ingest import pixel_columns
 from app.jobs.progress import Progress
 from app.jobs.sweep import screen_unanswered
 from app.parts import Parts
+from app.screening import screen
 
 ROWS_AT_ONCE = 200
 # What rows stored before these were defined lack, until they are filled in.
@@ -115,9 +116,7 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, 
         return
     counts.from_rendition += from_rendition
     if only_lacking and from_rendition and row.whash_db4 is not None:
-        counts.changed += 1
-        with parts.engine.begin() as connection:
-            images.store_rehash(connection, images.Rehashed(row.created_seq, {}, None, found.pattern))
+        _store(parts, counts, images.Rehashed(row.created_seq, {}, None, found.pattern))
         return
     values, segments = pixel_columns(found), found.fingerprint.segments
     moved = _moved(row, values)
@@ -128,9 +127,15 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, 
         or _stored(parts.engine, row)
         != ([column_values(segment) for segment in segments], found.pattern.to_bytes())
     ):
-        counts.changed += 1
-        with parts.engine.begin() as connection:
-            images.store_rehash(connection, images.Rehashed(row.created_seq, values, segments, found.pattern))
+        _store(parts, counts, images.Rehashed(row.created_seq, values, segments, found.pattern))
+
+
+def _store(parts: Parts, counts: Counts, rehashed: images.Rehashed) -> None:
+    """Store a fingerprint, and compare the image with templates anew: the sweep does so if this breaks off."""
+    counts.changed += 1
+    with parts.engine.begin() as connection:
+        images.store_rehash(connection, rehashed)
+    screen(parts.engine, parts.collection, parts.intake.rule, [rehashed.created_seq])
 
 
 def _moved(row: AnyRow, values: dict[str, Any]) -> bool:

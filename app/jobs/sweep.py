@@ -2,9 +2,10 @@
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.catalog import images, workers
 from app.collection import Collection
@@ -40,13 +41,18 @@ def screen_unanswered(
         done += len(seqs)
 
 
-def erase_orphans(engine: Engine, pictures: Pictures, older_than_seconds: float) -> int:
-    """Erase picture files that are that old and belong to no live image; return how many images' files."""
+def erase_orphans(
+    engine: Engine,
+    pictures: Pictures,
+    older_than_seconds: float,
+    live_ids: Callable[[Connection, Sequence[UUID]], set[UUID]] = images.live_ids,
+) -> int:
+    """Erase picture files that are that old and belong to nothing live; return how many images' files."""
     erased = 0
     old = pictures.old_images(older_than_seconds)
     while ids := list(itertools.islice(old, FILES_AT_ONCE)):
         with engine.connect() as connection:
-            live = images.live_ids(connection, ids)
+            live = live_ids(connection, ids)
         for image_id in ids:
             if image_id not in live:
                 pictures.erase(image_id)

@@ -1,6 +1,7 @@
 """Where in stored pictures is something that looks like a region: a template's, or any picture's."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -61,5 +62,12 @@ class Tiles:
 
 def box_of(place: int, width: int, height: int, blocks: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of that tile in a picture of that size with these blocks, in pixels."""
-    left, top, right, bottom = tile_boxes(width, height, blocks)[place].tolist()
+    left, top, right, bottom = _boxes(width, height, blocks.tobytes())[place].tolist()
     return left, top, right, bottom
+
+
+@lru_cache(
+    maxsize=256
+)  # pictures of a collection have a few sizes, and a template may be in thousands of them
+def _boxes(width: int, height: int, blocks: bytes) -> NDArray[np.int64]:
+    return tile_boxes(width, height, np.frombuffer(blocks, np.uint8))

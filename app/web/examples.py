@@ -27,6 +27,18 @@ MATCH: dict[str, Any] = _FOUND | {
         "verifier": 14,
     },
 }
+_BOX = {"x": 12, "y": 40, "width": 180, "height": 95}
+TEMPLATE_ID = "5f1d7c9e-2b7a-4f3e-9a55-0c9d8e7f6a51"
+CLUSTER_ID = "a3c1e5d7-9b2f-4d68-8e10-7f6b5c4d3e21"
+RUN_ID = "e2b4c6d8-1a3f-4b5d-9c7e-6a8b0c2d4f63"
+_TEMPLATE_NAME = "scratched housing"
+SHOWN_TEMPLATE: dict[str, Any] = {
+    "template_id": TEMPLATE_ID,
+    "name": _TEMPLATE_NAME,
+    "distance": 92,
+    "region": _BOX,
+    "chance": 0.00021,
+}
 IMAGE: dict[str, Any] = {
     "image_id": IMAGE_ID,
     "claim_id": CLAIM_ID,
@@ -53,6 +65,7 @@ IMAGE: dict[str, Any] = {
     "verdict": "near_duplicate",
     "matches": [MATCH],
     "matches_total": 1,
+    "templates": [SHOWN_TEMPLATE],
 }
 UPLOADED_IMAGE = IMAGE | {"created": True}
 REJECTED_FILE: dict[str, Any] = {
@@ -80,7 +93,6 @@ MATCH_LIST = {
     "next_cursor": None,
 }
 SIMILAR_IMAGE: dict[str, Any] = _FOUND | {"distance": 2, "regions": []}
-_BOX = {"x": 12, "y": 40, "width": 180, "height": 95}
 SEGMENT_LIST = {
     "image_id": IMAGE_ID,
     "segments": [{"hash": "33694d4d4d69332b", "box": _BOX, "searchable": True}],
@@ -94,6 +106,83 @@ SIMILAR_ANSWER = {
     "index_seq": 150020,
     "matches": [SIMILAR_IMAGE],
     "next_cursor": None,
+}
+OCCURRENCE: dict[str, Any] = {
+    "images": 72,
+    "claims": 70,
+    "first_day": "2026-03-02",
+    "last_day": "2026-11-21",
+    "recent": 24,
+    "before": 11,
+    "labels": {"plant": [{"value": "B", "images": 52, "share": 0.7222}]},
+}
+TEMPLATE: dict[str, Any] = {
+    "template_id": TEMPLATE_ID,
+    "name": _TEMPLATE_NAME,
+    "fingerprint": "pattern",
+    "max_distance": 120,
+    "enabled": True,
+    "width": 512,
+    "height": 384,
+    "region": _BOX,
+    "created_at": _UPLOADED_AT,
+    "compared": True,
+    "compared_images": 150000,
+    "found": OCCURRENCE,
+}
+TEMPLATE_LIST = {"total": 1, "templates": [TEMPLATE], "next_cursor": None}
+_MEMBER = {
+    "image_id": IMAGE_ID,
+    "claim_id": CLAIM_ID,
+    "uploaded_at": _UPLOADED_AT,
+    "labels": {"plant": "B"},
+}
+TEMPLATE_MATCH: dict[str, Any] = _MEMBER | {
+    "distance": 92,
+    "region": _BOX,
+    "transform": None,
+    "chance": 0.00021,
+}
+TEMPLATE_MATCHES = {
+    "template_id": TEMPLATE_ID,
+    "total": 72,
+    "not_computed_yet": 0,
+    "matches": [TEMPLATE_MATCH],
+    "next_cursor": "b3BhcXVl",
+}
+RUN: dict[str, Any] = {
+    "run_id": RUN_ID,
+    "fingerprint": "pattern",
+    "linkage": "medoid",
+    "max_distance": 72,
+    "min_size": 5,
+    "filter": {"labels": {"product": "fridge"}},
+    "created_at": _UPLOADED_AT,
+    "as_of_seq": 150001,
+    "outside": 61234,
+    "left_out": {"not_computed_yet": 0, "low_information": 35},
+    "ended_total": 0,
+}
+WHOLE_RUN = RUN | {"ended": []}
+RUN_LIST = {"runs": [RUN]}
+CLUSTER: dict[str, Any] = {
+    "cluster_id": CLUSTER_ID,
+    "medoid": IMAGE_ID,
+    "cohesion": 0.62,
+    "came_from": [{"cluster_id": CLUSTER_ID, "images": 64}],
+    "found": OCCURRENCE,
+}
+CLUSTER_LIST = {"run": RUN, "total": 1, "clusters": [CLUSTER], "next_cursor": None}
+WHOLE_CLUSTER: dict[str, Any] = CLUSTER | {
+    "run": RUN,
+    "members": [_MEMBER | {"distance": 31}],
+    "next_cursor": "b3BhcXVl",
+}
+TRENDS = {
+    "weeks": ["2026-11-09", "2026-11-16"],
+    "run_id": RUN_ID,
+    "clusters": [{"cluster_id": CLUSTER_ID, "counts": [6, 9]}],
+    "templates": [{"template_id": TEMPLATE_ID, "name": _TEMPLATE_NAME, "counts": [5, 8]}],
 }
 JOB = {
     "job_id": "7d0f3c52-19f5-4a39-8e55-b2a3b5c0a6de",

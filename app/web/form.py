@@ -1,7 +1,7 @@
 """Reading a multipart form: every part known, bounded, and complete, or a clear 4xx."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Form:
 
 
 async def read_form(
-    request: Request, parts: Parts, *, file_part: str, max_files: int, fields: set[str]
+    request: Request, parts: Parts, *, file_part: str, max_files: int, fields: Collection[str]
 ) -> Form:
     """Read the body of a multipart request whole.
 
@@ -123,6 +123,18 @@ def read_json(value: str | bytes, field: str) -> Any:
         raise InvalidValue(f"{field} is not valid JSON", field=field) from error
 
 
+async def read_body(request: Request) -> Any:
+    """Read a body that is JSON; none at all is an empty object. Raises InvalidValue, RequestTooLarge."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FIELD_BYTES:
+            raise RequestTooLarge(
+                f"the body is over the limit of {MAX_FIELD_BYTES} bytes", limit=MAX_FIELD_BYTES
+            )
+    return read_json(bytes(body), "body") if body else {}
+
+
 def check_labels(labels: Any, *, allow_null: bool) -> dict[str, Any]:
     """Check names, values and number of labels; `allow_null` where null takes a label away."""
     if not isinstance(labels, dict):
@@ -130,7 +142,7 @@ def check_labels(labels: Any, *, allow_null: bool) -> dict[str, Any]:
     if len(labels) > MAX_LABELS:
         raise InvalidValue(f"more than {MAX_LABELS} labels", field="labels", limit=MAX_LABELS)
     for name, value in labels.items():
-        if not _storable(name) or not 1 <= len(name) <= MAX_LABEL_NAME_CHARACTERS:
+        if not storable(name) or not 1 <= len(name) <= MAX_LABEL_NAME_CHARACTERS:
             raise InvalidValue(
                 f"a label's name must have 1 to {MAX_LABEL_NAME_CHARACTERS} characters, no control characters",
                 field="labels",
@@ -139,7 +151,7 @@ def check_labels(labels: Any, *, allow_null: bool) -> dict[str, Any]:
         if value is None and allow_null:
             continue
         if isinstance(value, str):
-            if len(value) > MAX_LABEL_VALUE_CHARACTERS or not _storable(value):
+            if len(value) > MAX_LABEL_VALUE_CHARACTERS or not storable(value):
                 raise InvalidValue(
                     f"label {name} must have at most {MAX_LABEL_VALUE_CHARACTERS} characters, no control"
                     " characters",
@@ -157,14 +169,14 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _storable(value: str) -> bool:
+def storable(value: str) -> bool:
     """Whether PostgreSQL's jsonb and a terminal can take it: no control characters, no lone surrogates."""
     return not any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value)
 
 
 def _file_name(value: str | None) -> str:
     """Return the client's file name as harmless text; it is shown, and never used as a path."""
-    name = "".join(c if _storable(c) else "�" for c in value or "")
+    name = "".join(c if storable(c) else "�" for c in value or "")
     return name[:MAX_FILE_NAME_CHARACTERS] or "unnamed"
 
 

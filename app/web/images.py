@@ -14,13 +14,13 @@ from app.catalog import images, matches
 from app.catalog.keys import Caller
 from app.catalog.rows import AnyRow
 from app.cursors import decode_cursor, encode_cursor
-from app.errors import InvalidValue, NotFound, RequestTooLarge
+from app.errors import InvalidValue, NotFound
 from app.explanation import hashes_of_image, hashes_of_pair
 from app.regions import regions_of_image
 from app.removal import delete_image
 from app.screening import answer_image, verdict_of
 from app.web.access import Admin, Reader, check_own
-from app.web.form import MAX_LABELS, check_labels, read_json
+from app.web.form import MAX_LABELS, check_labels, read_body
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
 from app.web.query import Number
@@ -38,7 +38,6 @@ router = APIRouter(prefix="/images/{image_id}", tags=["images"], responses=probl
 
 THUMBNAIL_SIDE = 256
 _PRIVATE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
-MAX_PATCH_BYTES = 64 * 1024
 MAX_MATCHES_PER_PAGE = 200
 
 PATCH_BODY = {
@@ -163,14 +162,7 @@ def get_matches(
 @router.patch("", openapi_extra=PATCH_BODY)
 async def patch_image(image_id: str, request: Request, caller: Reader, parts: WithParts) -> Image:
     """Change labels: a value replaces, null takes away, what is not named stays."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_PATCH_BYTES:
-            raise RequestTooLarge(
-                f"the body is over the limit of {MAX_PATCH_BYTES} bytes", limit=MAX_PATCH_BYTES
-            )
-    patch = read_json(bytes(body), "body")
+    patch = await read_body(request)
     if not isinstance(patch, dict) or set(patch) != {"labels"}:
         raise InvalidValue('the body must be a JSON object with the one member "labels"', field="body")
     changes = check_labels(patch["labels"], allow_null=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from app.catalog.matches import MatchPage
 from app.catalog.rows import AnyRow
+from app.catalog.templates import background_of
 from app.fingerprints.orientation import TRANSFORMS, inverse
 from app.fingerprints.value import WHOLE_IMAGE_HASHES
 from app.ingest import Outcome
@@ -82,6 +83,30 @@ class Match(BaseModel):
     uploaded_at: Time
 
 
+class Box(BaseModel):
+    """A region, in pixels of the upright picture of at most 512 px: `/images/{id}/content?size=rendition`."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class ShownTemplate(BaseModel):
+    """A template that an image shows."""
+
+    model_config = shown(examples.SHOWN_TEMPLATE)
+
+    template_id: str
+    name: str
+    distance: int = Field(description="Bits: of 512 for pattern, of 98 for colorhash, of 64 for the others.")
+    region: Box | None = Field(description="The part of the image that is like it; null: all of it.")
+    chance: float | None = Field(
+        description="How often an image of this collection that has nothing to do with the template is that near,"
+        " at most; null until a hundred images were compared."
+    )
+
+
 class Image(BaseModel):
     """One stored picture and what it matches."""
 
@@ -110,6 +135,7 @@ class Image(BaseModel):
     verdict: Verdict = Field(description="Strongest kind of match against other claims.")
     matches: list[Match] = Field(description="Best first, at most 100; the rest at `/images/{id}/matches`.")
     matches_total: int
+    templates: list[ShownTemplate] = Field(description="Templates that it shows, nearest first.")
 
 
 class UploadedImage(Image):
@@ -162,15 +188,6 @@ class MatchList(BaseModel):
     total: int
     matches: list[Match]
     next_cursor: str | None
-
-
-class Box(BaseModel):
-    """A region, in pixels of the upright picture of at most 512 px: `/images/{id}/content?size=rendition`."""
-
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 class RegionPair(BaseModel):
@@ -286,7 +303,25 @@ def image_members(answer: Answer) -> dict[str, Any]:
         "verdict": answer.verdict,
         "matches": matches_json(answer.matches, row.claim_id),
         "matches_total": answer.matches.total,
+        "templates": [shown_template_json(each) for each in answer.templates],
     }
+
+
+def shown_template_json(row: AnyRow) -> ShownTemplate:
+    """One row of `catalog.template_matches.templates_of`."""
+    return ShownTemplate(
+        template_id=str(row.template_id),
+        name=row.name,
+        distance=row.distance,
+        region=row.region,
+        chance=chance_of(row, row.distance),
+    )
+
+
+def chance_of(template: AnyRow, distance: int) -> float | None:
+    """The chance level of a distance from a template (a row of it)."""
+    background = background_of(template)
+    return None if background is None else round(background.chance(distance), 6)
 
 
 def hashes_json(row: AnyRow) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import anyio
 from fastapi import APIRouter, Request
 from fastapi import Query as Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.errors import UnusablePicture
 from app.search import (
@@ -17,6 +17,7 @@ from app.search import (
     Query,
 )
 from app.web.access import QualityControl
+from app.web.filters import Filtered
 from app.web.form import read_form
 from app.web.opaque import opaque_id
 from app.web.parts import Searches, Uploads, WithParts
@@ -41,10 +42,8 @@ PICTURE_BODY = {
 }
 
 
-class Parameters(BaseModel):
-    """Query parameters of both searches; an unknown one is refused, for a typo would change the answer."""
-
-    model_config = ConfigDict(extra="forbid")
+class Parameters(Filtered):
+    """Query parameters of both searches."""
 
     max_distance: Number | None = Field(
         default=None,
@@ -74,6 +73,7 @@ class Parameters(BaseModel):
             orientations=self.orientations,
             limit=self.limit,
             cursor=self.cursor,
+            wanted=self.wanted(),
         )
 
 

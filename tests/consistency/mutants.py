@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from app.catalog import session, stamps
+from app.catalog.templates import Templates
 from app.collection import Collection, TableIndex
 from app.ingest import Intake, Outcome, Upload
 
@@ -82,6 +83,7 @@ class BelowXminIndex(TableIndex):
             stamps.Changes(
                 generation=rows[0].generation,
                 newest=rows[0].xmin,
+                newest_template=0,
                 last=rows[0].xmin,
                 complete=True,
                 **stamps.arrays(read),
@@ -102,7 +104,10 @@ class BelowXmin(Collection):
             last = xmin.scalar_one()
             connection.rollback()
             return BelowXminIndex(
-                dataclasses.replace(stamps.load(connection), last=last), identity, self._hamming
+                dataclasses.replace(stamps.load(connection), last=last),
+                Templates(0, []),
+                identity,
+                self._hamming,
             )
 
 

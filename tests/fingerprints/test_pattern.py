@@ -216,3 +216,11 @@ def test_features_are_shares():
     counts = np.ones((1, FEATURES), np.int32)
     found = patterns.features(counts) / 4096
     assert (found[0, :200] ** 2).sum() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("box", [None, (100, 50, 300, 200)])
+def test_region_that_nothing_is_on_has_no_pattern(box: tuple[int, int, int, int] | None) -> None:
+    blank = Image.new("L", (400, 300), 230)
+    blank.putpixel((5, 5), 0)
+    with pytest.raises(ValueError, match="no pattern"):
+        region_pattern(blank, box)

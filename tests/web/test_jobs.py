@@ -1,3 +1,4 @@
+import threading
 import time
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.catalog import jobs
+from app.jobs import keeper
 from app.jobs.fill import ask_for_fill
 from app.matching.kinds import Rule
 from app.parts import Parts, rule_from
@@ -340,3 +342,18 @@ def test_nothing_is_missed_while_the_index_is_rebuilt(client: TestClient) -> Non
             )
             assert found["matches_total"] == 1 + 2 * number + turn
         assert finished(client, job_id)["state"] == "succeeded"
+
+
+def test_jobs_of_two_kinds_run_beside_each_other(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template is not to wait until a year of images is rehashed."""
+    going_on = threading.Event()
+    monkeypatch.setattr(keeper, "fill", lambda *_: {"waited": going_on.wait(20)})
+    with engine.begin() as connection:
+        long = jobs.create_job(connection, kind="fill", params={}, requested_by="test")
+    job = client.post("/clusters").json()
+    assert finished(client, job["job_id"])["state"] == "succeeded"
+    assert client.get(f"/jobs/{long.job_id}").json()["state"] == "running"
+    going_on.set()
+    assert finished(client, str(long.job_id))["result"] == {"waited": True}

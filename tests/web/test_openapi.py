@@ -5,10 +5,18 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.web import examples, schemas
+from app.web import examples, pattern_schemas, schemas
 from app.web.access import OPEN_PATHS
 
-PICTURES = {"/images/{image_id}/content", "/images/{image_id}/hashes.png", "/metrics"}
+PICTURES = {
+    "/images/{image_id}/content",
+    "/images/{image_id}/hashes.png",
+    "/clusters/{cluster_id}/sheet.png",
+    "/clusters/{cluster_id}/mean.png",
+    "/templates/{template_id}/content",
+    "/templates/{template_id}/sheet.png",
+    "/metrics",
+}
 
 
 @pytest.fixture
@@ -50,6 +58,15 @@ def test_every_answer_shows_an_example(document: dict[str, Any]) -> None:
         schemas.SegmentList,
         schemas.SimilarAnswer,
         schemas.Job,
+        schemas.ShownTemplate,
+        pattern_schemas.Template,
+        pattern_schemas.TemplateList,
+        pattern_schemas.TemplateMatches,
+        pattern_schemas.RunList,
+        pattern_schemas.WholeRun,
+        pattern_schemas.ClusterList,
+        pattern_schemas.WholeCluster,
+        pattern_schemas.TrendsAnswer,
     ],
 )
 def test_examples_are_answers_as_they_go_out(model: Any) -> None:

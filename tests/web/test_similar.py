@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -389,3 +390,64 @@ def test_number_that_is_not_in_plain_digits_is_refused(client: TestClient, value
 def test_parameter_given_twice_is_refused(client: TestClient) -> None:
     response = client.get(f"/similar?image_id={uuid4()}&max_distance=1&max_distance=20")
     assert_problem(response, 422, "max_distance")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"labels": {"plant": "A"}},
+        {"from": "2026-03-02"},
+        {"to": "2026-03-02"},
+        {"labels": {"plant": "B"}, "to": "2026-03-01"},
+    ],
+)
+def test_labels_and_days_choose_among_what_is_found(
+    client: TestClient, engine: Engine, rows: Any, wanted: dict[str, Any]
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE image SET labels = jsonb_build_object('plant', substr('ABC', 1 + (id % 3)::int, 1),"
+                " 'claimed_at', '2026-03-0' || 1 + id % 4)"
+            )
+        )
+        rows_now = connection.execute(text("SELECT image_id::text AS image_id, labels FROM image")).all()
+        labels = {row.image_id: row.labels for row in rows_now}
+
+    def meant(image_id: str) -> bool:
+        own = labels[image_id]
+        return wanted.get("labels", {}).items() <= own.items() and wanted.get("from", "") <= own[
+            "claimed_at"
+        ] <= wanted.get("to", "9")
+
+    asked = {"image_id": str(rows.image_ids[0]), "max_distance": 30}
+    everything, _ = all_pages(client, **asked, limit=200)
+    sent = {name: json.dumps(value) if name == "labels" else value for name, value in wanted.items()}
+    found, totals = all_pages(client, **asked, **sent, limit=7)
+    assert found == [match for match in everything if meant(match["image_id"])]
+    assert totals == {len(found)}
+    assert 0 < len(found) < len(everything)
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"labels": "{"}, "labels"),
+        ({"labels": '{"plant": null}'}, "labels.plant"),
+        ({"labels": '{"plant": {"a": 1}}'}, "labels.plant"),
+        ({"from": "yesterday"}, "from"),
+        ({"from": "2026-02-30"}, "from"),
+        ({"to": "1700000000"}, "to"),
+        ({"from": "2026-03-02", "to": "2026-03-01"}, "from"),
+    ],
+)
+def test_filter_that_means_nothing_is_refused(client: TestClient, params: dict[str, str], field: str) -> None:
+    assert_problem(client.get("/similar", params={"image_id": str(uuid4())} | params), 422, field)
+
+
+def test_cursor_of_another_filter_is_refused(client: TestClient, rows: Any) -> None:
+    asked = {"image_id": str(rows.image_ids[0]), "max_distance": 64, "limit": 1}
+    cursor = client.get("/similar", params=asked).json()["next_cursor"]
+    assert_problem(
+        client.get("/similar", params=asked | {"cursor": cursor, "to": "2030-01-01"}), 400, "cursor"
+    )

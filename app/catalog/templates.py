@@ -1,0 +1,136 @@
+"""The template table. Its stamps are those of images: docs/decisions/0002."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, func, insert, null, select, text, update
+
+from app.catalog.models import template, template_match
+from app.catalog.rows import AnyRow
+from app.matching.templates import Background, code_from_bytes
+
+LIVE = template.c.deleted_at.is_(None)
+SCANNED = template.c.scanned_seq == template.c.change_seq
+_KEPT_BY_TOMBSTONE = {"id", "template_id", "created_seq", "change_seq", "created_at", "deleted_at"}
+_MATCHES = (
+    select(func.count())
+    .select_from(template_match)
+    .where(template_match.c.template_id == template.c.id)
+    .scalar_subquery()
+)
+_SHOWN = (*template.columns, func.coalesce(SCANNED, False).label("scanned"), _MATCHES.label("matches_total"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """What images are compared with, at one of the template's stamps; `code` as `matching.templates` has it."""
+
+    row_id: int
+    change_seq: int
+    fingerprint: str
+    max_distance: int
+    code: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """All that are switched on, as of the stamp `newest` of the table."""
+
+    newest: int
+    all: Sequence[Template]
+
+
+def switched_on(connection: Connection) -> Templates:
+    """Those that images are compared with."""
+    rows = connection.execute(
+        text(
+            "SELECT newest.stamp AS newest, t.* FROM (SELECT coalesce(max(change_seq), 0) AS stamp FROM template)"
+            " AS newest LEFT JOIN template t ON t.deleted_at IS NULL AND t.enabled ORDER BY t.id"
+        )
+    ).all()
+    return Templates(rows[0].newest, [_template(row) for row in rows if row.id is not None])
+
+
+def to_scan(connection: Connection) -> list[Template]:
+    """Those that are switched on and were not compared with all images as they are now."""
+    rows = connection.execute(
+        select(template)
+        .where(LIVE, template.c.enabled, ~func.coalesce(SCANNED, False))
+        .order_by(template.c.id)
+    )
+    return [_template(row) for row in rows]
+
+
+def insert_template(connection: Connection, values: dict[str, Any]) -> AnyRow:
+    """Store one; return its row."""
+    return connection.execute(insert(template).values(values).returning(template)).one()
+
+
+def live_by_id(connection: Connection, template_id: UUID, *, lock: bool = False) -> AnyRow | None:
+    """The live template of that public id, with `scanned` and `matches_total`; locked against changes if asked."""
+    statement = select(*_SHOWN).where(LIVE, template.c.template_id == template_id)
+    return connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+
+
+def live(connection: Connection, after_id: int, limit: int) -> Sequence[AnyRow]:
+    """Live templates in the order they were made in, after a row id (columns as `live_by_id`)."""
+    return connection.execute(
+        select(*_SHOWN).where(LIVE, template.c.id > after_id).order_by(template.c.id).limit(limit)
+    ).all()
+
+
+def live_ids(connection: Connection, template_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the public ids that are live templates."""
+    return set(
+        connection.execute(
+            select(template.c.template_id).where(LIVE, template.c.template_id.in_(template_ids))
+        ).scalars()
+    )
+
+
+def count_live(connection: Connection) -> int:
+    """Number of live templates."""
+    return connection.execute(select(func.count()).select_from(template).where(LIVE)).scalar_one()
+
+
+def change(connection: Connection, row_id: int, values: dict[str, Any]) -> None:
+    """Set columns of a template; a change that is stamped takes away the matches that stood before."""
+    connection.execute(update(template).where(template.c.id == row_id).values(values))
+
+
+def bury(connection: Connection, row_id: int) -> None:
+    """Turn a live template into a tombstone."""
+    emptied = {column.name: null() for column in template.columns if column.name not in _KEPT_BY_TOMBSTONE}
+    connection.execute(
+        update(template).where(template.c.id == row_id).values(deleted_at=func.clock_timestamp(), **emptied)
+    )
+
+
+def finish_scan(
+    connection: Connection, scanned: Template, background: Background | None, images: int
+) -> None:
+    """Write that a template, as it was when scanned, was compared with so many images: all there were."""
+    connection.execute(
+        update(template)
+        .where(LIVE, template.c.id == scanned.row_id, template.c.change_seq == scanned.change_seq)
+        .values(
+            scanned_seq=scanned.change_seq,
+            scanned_images=images,
+            middle=background and background.middle,
+            spread=background and background.spread,
+        )
+    )
+
+
+def background_of(row: AnyRow) -> Background | None:
+    """What chance levels of a template are computed from; None while it is not known."""
+    return None if row.middle is None else Background(row.middle, row.spread)
+
+
+def _template(row: AnyRow) -> Template:
+    code = code_from_bytes(row.code, row.fingerprint)
+    return Template(row.id, row.change_seq, row.fingerprint, row.max_distance, code)

@@ -1,0 +1,80 @@
+"""`claimprint patterns`: which damage keeps coming back."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.cli.opened import open_engine, read_settings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+
+@click.group("patterns")
+def patterns_group() -> None:
+    """Tell which damage keeps coming back."""
+
+
+@patterns_group.command("report")
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The page to write."
+)
+@click.option("--weeks", default=12, show_default=True, type=click.IntRange(1, 104), help="To plot.")
+@click.option("--clusters", default=20, show_default=True, type=click.IntRange(0, 200), help="The largest.")
+@click.option("--run", "run_id", type=click.UUID, help="Run of clustering; left out, the newest.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only images with this label.")
+@click.option("--from", "from_day", type=click.DateTime(["%Y-%m-%d"]), help="Only images from this day on.")
+@click.option("--to", "to_day", type=click.DateTime(["%Y-%m-%d"]), help="Only images up to this day.")
+def report_patterns(
+    out: Path,
+    weeks: int,
+    clusters: int,
+    run_id: "UUID | None",
+    labels: tuple[str, ...],
+    from_day: "datetime | None",
+    to_day: "datetime | None",
+) -> None:
+    """Write one HTML page on clusters and templates, that opens without this service and offline.
+
+    Clusters are those of a run started by POST /clusters. A label's VALUE is a text, or JSON: 7, true, "7".
+    """
+    from app.catalog import session
+    from app.catalog.filters import Filter
+    from app.pattern_report import pattern_report
+    from app.report_page import report_page
+    from app.storage import Pictures
+
+    if not out.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {out.absolute().parent}", param_hint="--out")
+    settings = read_settings()
+    wanted = Filter(
+        dict(map(_label, labels)), from_day.date() if from_day else None, to_day.date() if to_day else None
+    )
+    with open_engine(settings) as engine, session.reading(engine) as connection:
+        report = pattern_report(
+            connection,
+            Pictures(settings.data_dir / "pictures"),
+            wanted,
+            run_id=run_id,
+            weeks=weeks,
+            most_clusters=clusters,
+        )
+    # In one step: whoever opens it meanwhile sees the old page or the new one.
+    beside = out.with_name(f"{out.name}.new")
+    beside.write_text(report_page(report), encoding="utf-8")
+    beside.replace(out)
+    click.echo(f"{out}: {len(report.clusters)} clusters, {len(report.templates)} templates", err=True)
+
+
+def _label(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise click.BadParameter(f"{text} is not NAME=VALUE", param_hint="--label")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, value if isinstance(parsed, dict | list | None) else parsed

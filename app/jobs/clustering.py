@@ -1,0 +1,158 @@
+"""The clusters job: what images are alike, by one fingerprint; stored in place of the run before."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import IO, Any
+from uuid import UUID, uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from app.catalog import clusters as stored
+from app.catalog.clusters import Members, NewCluster, NewRun, Question
+from app.catalog.filters import Filter
+from app.catalog.fingerprints import Codes, copy_codes
+from app.catalog.rows import AnyRow
+from app.jobs.progress import Progress
+from app.matching.clusters import Clusters
+from app.matching.succession import succession
+from app.parts import Parts
+
+CLUSTERS = "clusters"
+
+
+def params_of(question: Question) -> dict[str, Any]:
+    """A question as a job's params."""
+    return {
+        "fingerprint": question.fingerprint,
+        "linkage": question.linkage,
+        "max_distance": question.max_distance,
+        "min_size": question.min_size,
+        "filter": question.wanted.json,
+    }
+
+
+def question_of(params: dict[str, Any]) -> Question:
+    """What `params_of` gave."""
+    return Question(
+        params["fingerprint"],
+        params["linkage"],
+        params["max_distance"],
+        params["min_size"],
+        Filter.of_json(params["filter"]),
+    )
+
+
+def cluster_images(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
+    """Run the job; return its result. Raises Cancelled."""
+    question = question_of(job.params)
+    progress = Progress(parts.engine, job, runner)
+    progress.report({"step": "read"}, at_once=True)
+    with parts.engine.connect() as connection:
+        codes = copy_codes(connection, question.fingerprint, question.wanted)
+    total = len(codes.ids)
+    found = _clustered(
+        codes.codes,
+        question,
+        lambda done: progress.report({"step": "cluster", "images": total, "done": round(done, 4)}),
+    )
+    with parts.engine.begin() as connection:
+        run = _run(connection, question, codes, found)
+        run_id = stored.replace_run(
+            connection, run, lambda done: progress.report({"step": "store", "members": done})
+        )
+        # The last word before the commit: what was cancelled, or taken over, is not stored.
+        progress.confirm(connection, {"step": "store", "members": len(run.images)})
+    return {
+        "run_id": str(run_id),
+        "images": total,
+        "clusters": len(found),
+        "outside": found.outside,
+        "left_out": codes.left_out,
+        "ended": len(run.ended),
+    }
+
+
+def _clustered(codes: NDArray[np.uint64], question: Question, progress: Callable[[float], None]) -> Clusters:
+    """Have the codes clustered by a process of their own. What `progress` raises ends it."""
+    task = {
+        "linkage": question.linkage,
+        "max_distance": question.max_distance,
+        "min_size": question.min_size,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "app.jobs.cluster_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None  # noqa: S101 - for the type checker: both are pipes
+    assert process.stdout is not None  # noqa: S101
+    try:
+        process.stdin.write(json.dumps(task).encode() + b"\n" + _npy(codes))
+        process.stdin.close()
+        while line := process.stdout.readline().strip():
+            progress(float(line))
+        answer = io.BytesIO(process.stdout.read())
+        medoids, numbers, distances = (_read_npy(answer) for _ in range(3))
+        process.wait()
+    except (BrokenPipeError, ValueError, EOFError) as error:
+        process.kill()
+        raise RuntimeError(f"the process that clusters ended with status {process.wait()}") from error
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    return Clusters(medoids, numbers, distances)
+
+
+def _npy(array: NDArray[np.uint64]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def _read_npy(file: IO[bytes]) -> NDArray[Any]:
+    found: NDArray[Any] = np.load(file, allow_pickle=False)
+    return found
+
+
+def _run(connection: Connection, question: Question, codes: Codes, found: Clusters) -> NewRun:
+    """The run to store, with what it carries on of the run before."""
+    inside = found.numbers >= 0
+    images, numbers = codes.ids[inside], found.numbers[inside]
+    before = stored.members_before(connection, question)
+    follows = succession(before.images, before.numbers, images, numbers, len(found))
+    public = [before.clusters[old] if old >= 0 else uuid4() for old in follows.carried.tolist()]
+    came_from: list[list[dict[str, Any]]] = [[] for _ in public]
+    went_to: list[list[dict[str, Any]]] = [[] for _ in before.clusters]
+    for old, new, shared in follows.shared.tolist():
+        came_from[new].append({"cluster_id": str(before.clusters[old]), "images": shared})
+        went_to[old].append({"cluster_id": str(public[new]), "images": shared})
+    return NewRun(
+        question=question,
+        as_of_seq=int(codes.seqs.max(initial=0)),
+        outside=found.outside,
+        left_out=codes.left_out,
+        clusters=[
+            NewCluster(cluster_id, int(codes.ids[medoid]), origin)
+            for cluster_id, medoid, origin in zip(public, found.medoids, came_from, strict=True)
+        ],
+        images=images,
+        numbers=numbers,
+        distances=found.distances[inside].astype(np.int64),
+        ended=_ended(before, set(follows.carried.tolist()), went_to),
+    )
+
+
+def _ended(before: Members, carried: set[int], went_to: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The clusters that nothing carries on, and where their images went."""
+    return [
+        {"cluster_id": str(cluster_id), "went_to": went_to[number]}
+        for number, cluster_id in enumerate(before.clusters)
+        if number not in carried
+    ]
