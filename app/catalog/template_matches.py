@@ -10,34 +10,38 @@ from app.catalog.rows import AnyRow
 
 # Both sides are locked: templates against changes, images against deletion. Left out is what was found with a
 # template as it was before a change, or in an image as it was before one: the scan or the screening that the change
-# asks for finds it.
-_COMPARED = (
-    " compared AS ("
-    "  SELECT t.id FROM template t JOIN unnest(CAST(:template_ids AS bigint[]), CAST(:stamps AS bigint[]))"
-    "   AS c (id, stamp) ON t.id = c.id AND t.change_seq = c.stamp WHERE t.deleted_at IS NULL AND t.enabled"
-    "  ORDER BY t.id FOR SHARE OF t"
-    " )"
-)
+# asks for finds it. What a crash of the database loses of it is found again with what is written after it: that an
+# image is screened, or a scan done. So the disk is not waited for.
 _STORE = text(
-    "WITH found AS ("
-    "  SELECT template_id, image_id, distance, transform, CAST(region AS jsonb) AS region FROM unnest("
-    "   CAST(:of_templates AS bigint[]), CAST(:of_images AS bigint[]), CAST(:distances AS integer[]),"
-    "   CAST(:transforms AS text[]), CAST(:regions AS text[]))"
-    "   AS n (template_id, image_id, distance, transform, region)"
-    f" ), {_COMPARED}, live AS ("
+    "SET LOCAL synchronous_commit = off;"
+    " WITH found AS ("
+    "  SELECT template_id, stamp, image_id, distance, transform, CAST(region AS jsonb) AS region FROM unnest("
+    "   CAST(:of_templates AS bigint[]), CAST(:stamps AS bigint[]), CAST(:of_images AS bigint[]),"
+    "   CAST(:distances AS integer[]), CAST(:transforms AS text[]), CAST(:regions AS text[]))"
+    "   AS n (template_id, stamp, image_id, distance, transform, region)"
+    " ), compared AS ("
+    "  SELECT id, change_seq FROM template WHERE id = ANY(CAST(:of_templates AS bigint[]))"
+    "   AND deleted_at IS NULL AND enabled ORDER BY id FOR SHARE"
+    " ), live AS ("
     "  SELECT id FROM image WHERE id = ANY(CAST(:of_images AS bigint[])) AND deleted_at IS NULL"
     "   AND change_seq <= :up_to ORDER BY id FOR KEY SHARE"
     " )"
     " INSERT INTO template_match (template_id, image_id, distance, transform, region)"
     " SELECT n.template_id, n.image_id, n.distance, n.transform, n.region"
-    " FROM found n JOIN compared c ON c.id = n.template_id JOIN live i ON i.id = n.image_id"
+    " FROM found n JOIN compared c ON c.id = n.template_id AND c.change_seq = n.stamp"
+    "  JOIN live i ON i.id = n.image_id"
     " ORDER BY n.template_id, n.image_id"
     " ON CONFLICT (template_id, image_id) DO UPDATE SET distance = excluded.distance,"
     "  transform = excluded.transform, region = excluded.region"
 )
+# Without locks, and nothing is written where nothing is to go: what a newer stamp of a template found is newer than
+# what this statement sees.
 _FORGET_OTHERS = text(
-    f"WITH {_COMPARED} DELETE FROM template_match m USING compared c, image i"
-    " WHERE m.template_id = c.id AND m.image_id = i.id AND i.change_seq <= :up_to"
+    "SET LOCAL synchronous_commit = off;"
+    " DELETE FROM template_match m USING template t, image i,"
+    "  unnest(CAST(:compared AS bigint[]), CAST(:compared_stamps AS bigint[])) AS c (id, stamp)"
+    " WHERE m.template_id = t.id AND t.id = c.id AND t.change_seq = c.stamp"
+    "  AND m.image_id = i.id AND i.change_seq <= :up_to"
     "  AND (CAST(:seqs AS bigint[]) IS NULL OR i.created_seq = ANY(CAST(:seqs AS bigint[])))"
     "  AND NOT EXISTS (SELECT FROM unnest(CAST(:of_templates AS bigint[]), CAST(:of_images AS bigint[]))"
     "   AS n (template_id, image_id) WHERE n.template_id = m.template_id AND n.image_id = m.image_id)"
@@ -78,28 +82,30 @@ def store_template_matches(
     stamp that the images were read at: what changed later is left as it is. `connection` is in autocommit mode: a
     great many are stored in steps, for each of which others wait no longer than for an upload.
     """
-    of_templates, stamps = [row_id for row_id, _ in compared], [stamp for _, stamp in compared]
-    common = {"template_ids": of_templates, "stamps": stamps, "up_to": up_to}
+    stamps = dict(compared)
     for begin in range(0, len(found), MATCHES_AT_ONCE):
         some = found[begin : begin + MATCHES_AT_ONCE]
         connection.execute(
             _STORE,
-            common
-            | {
+            {
                 "of_templates": [match.template_id for match in some],
+                "stamps": [stamps[match.template_id] for match in some],
                 "of_images": [match.image_id for match in some],
                 "distances": [match.distance for match in some],
                 "transforms": [match.transform for match in some],
                 "regions": [None if match.region is None else json.dumps(match.region) for match in some],
+                "up_to": up_to,
             },
         )
     connection.execute(
         _FORGET_OTHERS,
-        common
-        | {
+        {
+            "compared": list(stamps),
+            "compared_stamps": list(stamps.values()),
             "seqs": seqs if seqs is None else list(seqs),
             "of_templates": [match.template_id for match in found],
             "of_images": [match.image_id for match in found],
+            "up_to": up_to,
         },
     )
 

@@ -13,7 +13,6 @@ the signs: no library or processor moves a bit.
 """
 
 import math
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import TypeVar
@@ -23,16 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.fingerprints.bits import words
-from app.fingerprints.pattern_kernels import ONE, count_blocks, edges_of, find_features, half
+from app.fingerprints.pattern_kernels import ONE, count_blocks, find_features, half
+from app.fingerprints.tiles import Grid, grids
 from app.fingerprints.value import Pattern
 
 BITS = 256
 SHORT = 192
 """Pixels of the short side at the coarser scale; at the finer one twice as many."""
-BLOCKS = 4
-"""Along the short side at the coarser scale; at the finer one twice as many."""
-LONGEST = 1.5
-"""Blocks along the long side are at most so many times those: of a longer picture they are longer."""
 MOST_STRETCHED = 3.0
 """A picture still longer is made shorter before it is looked at."""
 MOST_TILES = 3 * 5 + 7 * 11
@@ -77,45 +73,6 @@ _WIDE = _circle(16, 2), _classes(16)
 # Where the histograms are: of the narrow circle, of the wide one, of the narrow one twice and four times as large.
 _BOUNDS = np.array([0, 200, 848, 1048, 1248])
 FEATURES = 1248
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Blocks of a picture at one scale, rows and columns of them."""
-
-    rows: int
-    columns: int
-
-    def tiles(self) -> list[tuple[int, int]]:
-        """Row and column of the upper left block of each tile."""
-        return [(row, column) for row in range(self.rows - 1) for column in range(self.columns - 1)]
-
-
-def grids(width: int, height: int) -> tuple[Grid, Grid]:
-    """The blocks of a picture of that size, coarser scale first."""
-    found = []
-    for blocks in (BLOCKS, 2 * BLOCKS):
-        long = min(
-            max(round(blocks * max(width, height) / min(width, height)), blocks), int(blocks * LONGEST)
-        )
-        found.append(Grid(blocks, long) if width >= height else Grid(long, blocks))
-    return found[0], found[1]
-
-
-def tile_boxes(width: int, height: int, blocks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Where tiles of so many blocks are in a picture of that size, int64[t, 4]: left, top, right, bottom in pixels.
-
-    >>> tile_boxes(400, 400, np.array([4, 4, 8, 8], np.uint8))[[0, 9]].tolist()
-    [[0, 0, 200, 200], [0, 0, 100, 100]]
-    """
-    rows, columns, fine_rows, fine_columns = blocks.tolist()
-    boxes = []
-    for grid in (Grid(rows, columns), Grid(fine_rows, fine_columns)):
-        down, across = edges_of(height, grid.rows), edges_of(width, grid.columns)
-        boxes += [
-            (across[column], down[row], across[column + 2], down[row + 2]) for row, column in grid.tiles()
-        ]
-    return np.array(boxes, np.int64)
 
 
 def pattern(grey: Image.Image) -> Pattern:

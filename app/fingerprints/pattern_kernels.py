@@ -9,6 +9,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from app.compiling import compiled
+from app.fingerprints.tiles import Edges, edges_of
 
 MARGIN = 2
 """Pixels around a picture that neighbours are read from: of the larger circle's radius."""
@@ -17,7 +18,6 @@ ONE = 64
 """What the weights of a neighbour's four pixels add up to: 255 times that, and its negative, are int16."""
 
 Picture = NDArray[np.int16]
-Edges = NDArray[np.int64]
 Circle = NDArray[np.int16]
 Classes = NDArray[np.uint8]
 Features = NDArray[np.int16]
@@ -181,14 +181,6 @@ def _count_codes(
                     histogram[2 * code + np.int64(bright)] += 1
                     strength += sums[y, x]
                 strengths[block, place] += strength
-
-
-def edges_of(length: int, blocks: int) -> Edges:
-    """Where blocks begin along a side of so many pixels, and where the last ends: int64[blocks + 1]."""
-    edges = np.empty(blocks + 1, np.int64)
-    for block in range(blocks + 1):
-        edges[block] = (block * length * 2 + blocks) // (2 * blocks)
-    return edges
 
 
 _edges_of = njit(nogil=True)(edges_of)

@@ -79,7 +79,7 @@ class Pattern:
     """The pattern fingerprint of one picture: what `pattern` makes.
 
     `words` uint64[4] of the whole picture, of which the first alone is a 64-bit fingerprint too. `tiles`
-    uint64[t, 4] in the order of `pattern.tile_boxes`. `flat` bool[t]: tiles without a pattern, whose words mean
+    uint64[t, 4] in the order of `tiles.tile_boxes`. `flat` bool[t]: tiles without a pattern, whose words mean
     nothing. `blocks` uint8[4]: rows and columns of blocks at the coarser scale and at the finer, of which the tiles
     are made.
     """

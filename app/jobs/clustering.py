@@ -2,10 +2,8 @@
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -17,6 +15,7 @@ from app.catalog.clusters import Members, NewCluster, NewRun, Question
 from app.catalog.filters import Filter
 from app.catalog.fingerprints import Codes, copy_codes
 from app.catalog.rows import AnyRow
+from app.jobs.apart import done_apart
 from app.jobs.progress import Progress
 from app.matching.clusters import Clusters
 from app.matching.succession import succession
@@ -79,46 +78,15 @@ def cluster_images(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
 
 def _clustered(codes: NDArray[np.uint64], question: Question, progress: Callable[[float], None]) -> Clusters:
     """Have the codes clustered by a process of their own. What `progress` raises ends it."""
-    task = {
+    asked = {
         "linkage": question.linkage,
         "max_distance": question.max_distance,
         "min_size": question.min_size,
     }
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "app.jobs.cluster_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None  # noqa: S101 - for the type checker: both are pipes
-    assert process.stdout is not None  # noqa: S101
-    try:
-        process.stdin.write(json.dumps(task).encode() + b"\n" + _npy(codes))
-        process.stdin.close()
-        while line := process.stdout.readline().strip():
-            progress(float(line))
-        answer = io.BytesIO(process.stdout.read())
-        medoids, numbers, distances = (_read_npy(answer) for _ in range(3))
-        process.wait()
-    except (BrokenPipeError, ValueError, EOFError) as error:
-        process.kill()
-        raise RuntimeError(f"the process that clusters ended with status {process.wait()}") from error
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-    return Clusters(medoids, numbers, distances)
-
-
-def _npy(array: NDArray[np.uint64]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def _read_npy(file: IO[bytes]) -> NDArray[Any]:
-    found: NDArray[Any] = np.load(file, allow_pickle=False)
-    return found
+    task = io.BytesIO()
+    task.write(json.dumps(asked).encode() + b"\n")
+    np.save(task, codes)
+    return Clusters(*done_apart("app.jobs.cluster_process", task.getvalue(), progress))
 
 
 def _run(connection: Connection, question: Question, codes: Codes, found: Clusters) -> NewRun:

@@ -1,5 +1,7 @@
 """The templates job: compares new and changed templates with all images that there are."""
 
+import io
+import json
 from typing import Any
 from uuid import UUID
 
@@ -7,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
 
-from app.catalog import images, jobs, session, stamps, templates
+from app.catalog import images, jobs, session, templates
 from app.catalog.filters import Filter
-from app.catalog.fingerprints import SomeTiles, copy_codes, copy_tiles
+from app.catalog.fingerprints import copy_codes
 from app.catalog.rows import AnyRow
 from app.catalog.template_matches import NewTemplateMatch, store_template_matches
 from app.catalog.templates import Template
 from app.errors import Conflict
+from app.jobs.apart import done_apart
 from app.jobs.progress import Progress
 from app.matching.templates import PATTERN, Background, turned_distances
 from app.parts import Parts
@@ -23,22 +26,6 @@ TEMPLATES = "templates"
 ROWS_AT_ONCE = 5000
 # What failed or was cancelled is tried again after that time, or when a template is made or changed.
 AGAIN_SECONDS = 60.0
-
-
-class _Found:
-    """The distances of one template to images, as they are read; of the near ones, where they are near."""
-
-    def __init__(self, template: Template):
-        self.template = template
-        self.distances: list[NDArray[np.int64]] = []
-        self.near: dict[int, tuple[int, int, NDArray[np.uint8]]] = {}
-
-    def compare(self, some: SomeTiles) -> None:
-        """Compare with the tiles of some images."""
-        distances, places = some.tiles.nearest(self.template.code)
-        self.distances.append(distances)
-        for row in np.flatnonzero(distances <= self.template.max_distance).tolist():
-            self.near[int(some.seqs[row])] = int(distances[row]), int(places[row]), some.tiles.blocks[row]
 
 
 def ask_for_scan(connection: Connection, requested_by: str) -> AnyRow | None:
@@ -83,41 +70,47 @@ def scan_history(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
             result["matches"] += len(matches)
 
 
-_Scanned = tuple[Template, int, list[NewTemplateMatch], NDArray[np.int64]]
+_Scanned = tuple[Template, int, list[NewTemplateMatch], NDArray[np.int64] | NDArray[np.int16]]
 
 
 def _regions(engine: Engine, wanted: list[Template], progress: Progress) -> list[_Scanned]:
-    """Look for templates in the parts of all images, read once."""
-    found = [_Found(template) for template in wanted]
-    if not found:
+    """Look for templates in the parts of all images, which a process of its own reads once."""
+    if not wanted:
         return []
-    seen = 0
-
-    def look(some: SomeTiles) -> None:
-        nonlocal seen
-        seen += len(some.seqs)
-        for each in found:
-            each.compare(some)
-        progress.report({"templates": len(found), "images": seen})
-
-    with engine.connect() as connection, stamps.snapshot(connection):
-        _, last = stamps.newest(connection)
-        copy_tiles(connection, look)
+    with engine.connect() as connection:
+        total = images.count_live(connection)
+    asked = {
+        "url": engine.url.render_as_string(hide_password=False),
+        "max_distances": [template.max_distance for template in wanted],
+        "images": total,
+    }
+    task = io.BytesIO()
+    task.write(json.dumps(asked).encode() + b"\n")
+    np.save(task, np.stack([template.code for template in wanted]))
+    (last,), distances, *found = done_apart(
+        "app.jobs.places_process",
+        task.getvalue(),
+        lambda done: progress.report({"templates": len(wanted), "images": total, "done": round(done, 4)}),
+    )
+    with engine.connect() as connection:
         return [
-            (each.template, last, _matches(connection, each), np.concatenate([*each.distances, _NONE]))
-            for each in found
+            (template, int(last), _matches(connection, template, *found[2 * place : 2 * place + 2]), own)
+            for place, (template, own) in enumerate(zip(wanted, distances, strict=True))
         ]
 
 
-_NONE = np.empty(0, np.int64)
-
-
-def _matches(connection: Connection, found: _Found) -> list[NewTemplateMatch]:
-    seqs = sorted(found.near)
+def _matches(
+    connection: Connection, template: Template, near: NDArray[np.int64], blocks: NDArray[np.uint8]
+) -> list[NewTemplateMatch]:
+    """The matches of a template, by the rows of `places_process`."""
+    places = {int(seq): row for row, (seq, _, _) in enumerate(near)}
+    seqs = list(places)
     matches: list[NewTemplateMatch] = []
     for begin in range(0, len(seqs), ROWS_AT_ONCE):
-        rows = images.sizes_of(connection, seqs[begin : begin + ROWS_AT_ONCE])
-        matches += [region_match(found.template, row, *found.near[row.created_seq]) for row in rows]
+        for row in images.sizes_of(connection, seqs[begin : begin + ROWS_AT_ONCE]):
+            place = places[row.created_seq]
+            _, distance, tile = near[place].tolist()
+            matches.append(region_match(template, row, distance, tile, blocks[place]))
     return matches
 
 

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.pattern import tile_boxes
+from app.fingerprints.tiles import tile_boxes
 from app.fingerprints.value import Pattern, tiles_of_blocks
 from app.matching.place_kernels import FAR, nearest_places
 

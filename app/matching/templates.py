@@ -7,7 +7,7 @@ as a whole, in any of eight orientations.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Background:
     """Bits; half of one more than it is told by, for distances are whole numbers."""
 
     @classmethod
-    def of(cls, distances: Sequence[int] | NDArray[np.int64]) -> Self | None:
+    def of(cls, distances: Sequence[int] | NDArray[np.signedinteger[Any]]) -> Self | None:
         """That of so many distances; None for fewer than 100."""
         if len(distances) < _FEWEST:
             return None
