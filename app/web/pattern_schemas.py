@@ -117,7 +117,9 @@ class NewClusters(BaseModel):
         default=None, ge=0, description=f"Bits, inclusive; of {BITS_OF['pattern']} for pattern."
     )
     looseness: Literal["tight", "usual", "loose"] | None = Field(
-        default=None, description="In place of max_distance; left out, `usual`, or `tight` by single linkage."
+        default=None,
+        description="In place of max_distance: 64, 72, 80 bits for pattern, 4, 8, 12 for the others. Both left out,"
+        " it is `usual`, or `tight` by single linkage.",
     )
     min_size: int | None = Field(
         default=None,
