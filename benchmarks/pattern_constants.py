@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 import app.fingerprints
-from app.fingerprints.pattern import BITS, SHORT, Grid, block_histograms, features
+from app.fingerprints.pattern import BITS, SHORT, block_histograms, features
+from app.fingerprints.tiles import Grid
 from benchmarks.pictures import DATA
 
 FOLDERS = ("road", "crack", "turbine", "car-rental", "clothing", "grocery")

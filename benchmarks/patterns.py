@@ -16,6 +16,7 @@ from PIL import Image
 
 from app.fingerprints import pattern as patterns
 from app.fingerprints.pattern import BITS, pattern, region_pattern
+from app.fingerprints.tiles import grids
 from app.fingerprints.value import COLUMN_OF, VERIFIER
 from app.fingerprints.whole import fingerprint
 from app.matching.places import Tiles, box_of
@@ -81,7 +82,7 @@ def whole_pictures(pictures: list[Image.Image]) -> Iterator[tuple[str, Distances
 def _numbers(picture: Image.Image) -> NDArray[np.float64]:
     grey = picture.convert("L")
     coarse = patterns.half(patterns.scaled(grey))
-    counts, _ = patterns.block_histograms(coarse, patterns.grids(*grey.size)[0])
+    counts, _ = patterns.block_histograms(coarse, grids(*grey.size)[0])
     return patterns.numbers(patterns.features(counts.sum(axis=(0, 1), dtype=np.int32)[None]))[0]
 
 

@@ -14,7 +14,8 @@ from app.catalog.fingerprints import Codes, SomeTiles, copy_codes, copy_tiles
 from app.catalog.images import bury
 from app.catalog.new_images import insert_images
 from app.catalog.pattern_tiles import pattern_of
-from app.fingerprints.pattern import grids, pattern
+from app.fingerprints.pattern import pattern
+from app.fingerprints.tiles import grids
 from app.fingerprints.value import COLUMN_OF, Pattern, tiles_of_blocks
 from tests.pictures import surface
 from tests.rows import insert_rows, new_image

@@ -11,14 +11,11 @@ from PIL import Image
 from app.fingerprints import pattern as patterns
 from app.fingerprints.pattern import (
     FEATURES,
-    Grid,
     block_histograms,
-    grids,
     pattern,
     region_pattern,
-    tile_boxes,
 )
-from app.fingerprints.pattern_kernels import edges_of
+from app.fingerprints.tiles import Grid, edges_of, grids, tile_boxes
 from app.fingerprints.value import Pattern
 from tests.pictures import drawn, surface
 

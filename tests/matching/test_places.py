@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.fingerprints.pattern import grids, pattern, region_pattern
+from app.fingerprints.pattern import pattern, region_pattern
+from app.fingerprints.tiles import grids
 from app.fingerprints.value import Pattern
 from app.matching.places import FARTHEST, Tiles, box_of
 from tests.pictures import surface
