@@ -255,15 +255,15 @@ class Intake:
             matched: set[int] = set()
             if waiting:
                 matched = screen_rows(connection, self.collection, self.rule, list(waiting.values()))
-            if replayed := [row.created_seq for row in rows if row.id not in waiting]:
-                # With templates made since they were screened the scan may not be through, and the index may know
+            if replayed := [row.created_seq for row in rows if row.image_id not in created]:
+                # With templates made since they were stored the scan may not be through, and the index may know
                 # none of them: it reads them with the images that come later.
                 recognise(connection, switched_on(connection), replayed)
             return [
                 # A new image for which nothing was found needs no reading: only earlier ones are promised.
                 Answer(row, EMPTY_PAGE, NO_VERDICT, created=True)
                 if row.image_id in created and row.id not in matched
-                else replace(answer_image(connection, row, screened=True), created=row.image_id in created)
+                else _of_upload(connection, row, created=row.image_id in created)
                 for row in rows
             ]
         except Exception as error:
@@ -274,6 +274,12 @@ class Intake:
             raise Unavailable(
                 "the images are stored but could not be compared yet; send them again"
             ) from error
+
+
+def _of_upload(connection: Connection, row: AnyRow, *, created: bool) -> Answer:
+    """The answer of an image that has just been compared with all images before it and all templates."""
+    answer = answer_image(connection, row, screened=True)
+    return replace(answer, created=created, templates=replace(answer.templates, pending=0))
 
 
 def pixel_columns(fingerprinted: Fingerprinted) -> dict[str, Any]:

@@ -154,9 +154,9 @@ def found_run(connection: Connection, run_id: UUID | None) -> AnyRow:
     row = clusters.find_run(connection, run_id)
     if row is None:
         missing = (
-            "no clusters yet: POST /clusters"
+            "no clusters yet: POST /clusters, and wait for its job"
             if run_id is None
-            else f"no run {run_id}: a newer one took its place"
+            else f"no run {run_id}; of each question there is the newest run alone"
         )
         raise NotFound(missing, field="run_id")
     return row

@@ -1,14 +1,14 @@
 """Comparing stored images with all earlier ones, and reading what was found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
-from app.catalog.template_matches import templates_of
+from app.catalog.template_matches import ShownTemplates, templates_of
 from app.collection import Collection, TableIndex
 from app.fingerprints.value import COLUMN_OF, VERIFIER, colour_code_from_bytes, turned_from_bytes
 from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare_many
@@ -22,16 +22,13 @@ NO_VERDICT = "none"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is told of one stored image: its row, its matches best first, its verdict, and whether it is new.
-
-    `templates` are those that it shows, nearest first: rows of `catalog.template_matches.templates_of`.
-    """
+    """What is told of one stored image: its row, its matches best first, its verdict, and whether it is new."""
 
     row: AnyRow
     matches: matches.MatchPage
     verdict: str
     created: bool = False
-    templates: Sequence[AnyRow] = ()
+    templates: ShownTemplates = field(default_factory=ShownTemplates)
 
 
 def screen(engine: Engine, collection: Collection, rule: Rule, seqs: Sequence[int]) -> None:
@@ -53,7 +50,8 @@ def screen_rows(
     found = [match for row in rows for match in _earlier_matches(connection, index, rule, row)]
     showing = recognise(connection, index.templates, [row.created_seq for row in rows])
     # Last, for it marks the images as screened.
-    matches.store_screening(connection, [row.id for row in rows], found)
+    read_at = max((row.change_seq for row in rows), default=0)
+    matches.store_screening(connection, [row.id for row in rows], found, up_to=read_at)
     return showing.union(*((match.later_id, match.earlier_id) for match in found))
 
 

@@ -373,7 +373,7 @@ def test_a_killed_child_process_fails_the_job_and_leaves_the_run_before(
     os.kill(started.child, sent)
     job = started.end()
     assert job.state == "failed"
-    assert job.error == f"RuntimeError: the process that clusters ended with status {-sent}"
+    assert job.error == f"RuntimeError: app.jobs.cluster_process ended with status {-sent}"
     assert rows_of(engine) == before
 
 
@@ -387,7 +387,7 @@ def test_a_child_process_that_reads_nothing_fails_the_job(
     run_job(job, runner, parts)
     job = ended(parts, job)
     assert job.state == "failed"
-    assert job.error == "RuntimeError: the process that clusters ended with status 1"
+    assert job.error == "RuntimeError: app.jobs.cluster_process ended with status 1"
     assert rows_of(engine) == before
 
 

@@ -111,7 +111,7 @@ def upload_some(parts: Parts, log: Log, seed: int) -> None:
                 continue
             ended = time.monotonic()
             (answer,) = outcome.answers
-            found = {row.template_id: row.distance for row in answer.templates}
+            found = {row.template_id: row.distance for row in answer.templates.rows}
             log.told.append(Told(begun, ended, answer.row.image_id, answer.created, found))
             if answer.created:
                 mine.append(answer.row.image_id)
@@ -245,7 +245,7 @@ def wrong_answers(log: Log, plain: Plain) -> list[str]:
     wrong = []
     for told in log.told:
         # A replay of an image that was screened before tells what is stored; of a deleted one nothing is known.
-        if not told.created or told.image_id not in plain.images:
+        if told.image_id not in plain.images:
             continue
         for template_id, changes in log.changes.items():
             before = [each for each in changes if each.ended < told.begun]

@@ -14,6 +14,7 @@ from sqlalchemy import (
     cast,
     func,
     null,
+    or_,
     select,
     text,
     union_all,
@@ -39,6 +40,7 @@ SHOWN = (
     image.c.id,
     image.c.image_id,
     image.c.created_seq,
+    image.c.change_seq,
     image.c.uploaded_at,
     image.c.screened_at,
     image.c.claim_id,
@@ -65,6 +67,7 @@ STORED = (*SHOWN, image.c.pixel_sha256, image.c.colour_code, image.c.turned)
 COMPARED = (
     image.c.id,
     image.c.created_seq,
+    image.c.change_seq,
     image.c.sha256,
     image.c.pixel_sha256,
     image.c.status,
@@ -297,9 +300,10 @@ def to_fill(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
     return connection.execute(statement).all()
 
 
-def count_to_fill(connection: Connection) -> int:
-    """Number of live images that lack the fingerprints which were defined later."""
-    statement = select(func.count()).select_from(image).where(LIVE, image.c.pattern.is_(None))
+def count_not_compared(connection: Connection) -> int:
+    """Number of live images that templates were not compared with yet: not screened, or without a pattern."""
+    waits = or_(image.c.pattern.is_(None), image.c.screened_at.is_(None))
+    statement = select(func.count()).select_from(image).where(LIVE, waits)
     return connection.execute(statement).scalar_one()
 
 

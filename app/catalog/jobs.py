@@ -24,10 +24,7 @@ def create_job(connection: Connection, *, kind: str, params: dict[str, Any], req
         .returning(job)
     ).one_or_none()
     if row is None:
-        active = connection.execute(
-            select(job.c.job_id).where(job.c.kind == kind, job.c.state.in_(ACTIVE))
-        ).scalar()
-        raise Conflict(f"a {kind} job is under way already: {active}")
+        raise Conflict(f"a {kind} job is under way already: {active(connection, kind)}")
     return row
 
 
@@ -38,6 +35,13 @@ def recent(connection: Connection, kind: str, seconds: float) -> bool:
         select(job.c.id).where(job.c.kind == kind, or_(job.c.state.in_(ACTIVE), ended_lately)).limit(1)
     )
     return connection.execute(statement).first() is not None
+
+
+def active(connection: Connection, kind: str) -> UUID | None:
+    """The public id of the job of that kind that is queued or running."""
+    return connection.execute(
+        select(job.c.job_id).where(job.c.kind == kind, job.c.state.in_(ACTIVE))
+    ).scalar()
 
 
 def broke_off(connection: Connection, kind: str, seconds: float) -> bool:

@@ -20,7 +20,7 @@ _STORE_SCREENING = text(
     "   kind text, rank smallint, nearest integer, distances jsonb, transform text, rule_version integer)"
     " ), later AS ("
     "  UPDATE image SET screened_at = clock_timestamp()"
-    "  WHERE id = ANY(:later_ids) AND deleted_at IS NULL RETURNING id"
+    "  WHERE id = ANY(:later_ids) AND deleted_at IS NULL AND change_seq <= :up_to RETURNING id"
     " ), forgotten AS ("
     "  DELETE FROM match m WHERE later_id = ANY(:later_ids) AND NOT EXISTS ("
     "   SELECT FROM found n WHERE n.earlier_id = m.earlier_id AND n.later_id = m.later_id)"
@@ -43,7 +43,8 @@ _STORE_SCREENING = text(
 _STORE_NOTHING_FOUND = text(
     "SET LOCAL synchronous_commit = off;"
     " DELETE FROM match WHERE later_id = ANY(:later_ids);"
-    " UPDATE image SET screened_at = clock_timestamp() WHERE id = ANY(:later_ids) AND deleted_at IS NULL"
+    " UPDATE image SET screened_at = clock_timestamp()"
+    " WHERE id = ANY(:later_ids) AND deleted_at IS NULL AND change_seq <= :up_to"
 )
 
 _OF_IMAGE = text(
@@ -92,14 +93,17 @@ class MatchPage:
 EMPTY_PAGE = MatchPage(rows=(), total=0, verdict_rank=None)
 
 
-def store_screening(connection: Connection, image_row_ids: Sequence[int], found: Sequence[NewMatch]) -> None:
+def store_screening(
+    connection: Connection, image_row_ids: Sequence[int], found: Sequence[NewMatch], *, up_to: int
+) -> None:
     """Make `found` all the matches of these images with earlier ones, and mark the images as screened.
 
-    Matches that stand already are updated in place and keep their public id. `connection` is in autocommit
+    `up_to` is the newest change stamp that the images were read at: one that changed later is not marked. Matches
+    that stand already are updated in place and keep their public id. `connection` is in autocommit
     mode: this is one transaction by itself, and draws no stamp.
     """
     if not found:
-        connection.execute(_STORE_NOTHING_FOUND, {"later_ids": sorted(image_row_ids)})
+        connection.execute(_STORE_NOTHING_FOUND, {"later_ids": sorted(image_row_ids), "up_to": up_to})
         return
     rows = [{"match_id": str(uuid4())} | asdict(match) for match in found]
     connection.execute(
@@ -107,6 +111,7 @@ def store_screening(connection: Connection, image_row_ids: Sequence[int], found:
         {
             "rows": rows,
             "later_ids": sorted(image_row_ids),
+            "up_to": up_to,
             "other_ids": sorted({match.earlier_id for match in found}.difference(image_row_ids)),
         },
     )

@@ -245,6 +245,10 @@ template = Table(
         " AND max_distance IS NOT NULL AND code IS NOT NULL AND width IS NOT NULL AND height IS NOT NULL)",
         name="template_live_is_whole",
     ),
+    CheckConstraint(
+        "octet_length(code) = CASE fingerprint WHEN 'colorhash' THEN 16 ELSE 64 END",
+        name="template_code_size",
+    ),
 )
 
 template_match = Table(

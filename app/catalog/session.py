@@ -1,7 +1,7 @@
 """The engine: how this service connects to PostgreSQL, and what it demands of it."""
 
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # it takes a tenth of a second to import, of which a process 
 IDLE_IN_TRANSACTION_MS = 10_000
 # A network that swallows packets must not hold a request longer than the promised three seconds.
 UNACKNOWLEDGED_MS = 2_500
+READER_CONNECT_SECONDS = 10
 DISK_FULL = "53100"
 
 
@@ -36,19 +37,9 @@ def make_engine(settings: "Settings", url: str) -> Engine:
         # Sixteen turned hashes by array need no machine code: compiling costs more than running them.
         "jit": "off",
     }
-    connect_args: dict[str, Any] = {
-        "connect_timeout": settings.database_connect_seconds,
-        "target_session_attrs": "read-write",
-        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-        "application_name": "claimprint",
-        "tcp_user_timeout": UNACKNOWLEDGED_MS,
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 2,
-    }
     engine = create_engine(
         url,
-        connect_args=connect_args,
+        connect_args=_connect_args(options, settings.database_connect_seconds),
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=2,
@@ -59,10 +50,22 @@ def make_engine(settings: "Settings", url: str) -> Engine:
 
 def make_reader(url: str) -> Engine:
     """Engine for a process that reads once and takes its time."""
-    options = "-c timezone=UTC -c jit=off"
-    return create_engine(
-        url, connect_args={"options": options, "application_name": "claimprint"}, poolclass=NullPool
-    )
+    options = {"timezone": "UTC", "jit": "off"}
+    return create_engine(url, connect_args=_connect_args(options, READER_CONNECT_SECONDS), poolclass=NullPool)
+
+
+def _connect_args(options: Mapping[str, Any], connect_seconds: int) -> dict[str, Any]:
+    """How to connect to the one server that is written to, with these settings of its own."""
+    return {
+        "connect_timeout": connect_seconds,
+        "target_session_attrs": "read-write",
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        "application_name": "claimprint",
+        "tcp_user_timeout": UNACKNOWLEDGED_MS,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+    }
 
 
 def _refuse_ended(connection: Any, _record: object, _proxy: object) -> None:

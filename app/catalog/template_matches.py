@@ -34,25 +34,30 @@ _STORE = text(
     " ON CONFLICT (template_id, image_id) DO UPDATE SET distance = excluded.distance,"
     "  transform = excluded.transform, region = excluded.region"
 )
-# Without locks, and nothing is written where nothing is to go: what a newer stamp of a template found is newer than
-# what this statement sees.
+# Nothing is written where nothing is to go. What a newer stamp of a template found is newer than what this sees;
+# what a newer look at an image has put in place of what it sees stands in another place of the table.
 _FORGET_OTHERS = text(
     "SET LOCAL synchronous_commit = off;"
-    " DELETE FROM template_match m USING template t, image i,"
-    "  unnest(CAST(:compared AS bigint[]), CAST(:compared_stamps AS bigint[])) AS c (id, stamp)"
-    " WHERE m.template_id = t.id AND t.id = c.id AND t.change_seq = c.stamp"
-    "  AND m.image_id = i.id AND i.change_seq <= :up_to"
-    "  AND (CAST(:seqs AS bigint[]) IS NULL OR i.created_seq = ANY(CAST(:seqs AS bigint[])))"
-    "  AND NOT EXISTS (SELECT FROM unnest(CAST(:of_templates AS bigint[]), CAST(:of_images AS bigint[]))"
-    "   AS n (template_id, image_id) WHERE n.template_id = m.template_id AND n.image_id = m.image_id)"
+    " WITH stale AS ("
+    "  SELECT m.ctid AS place FROM template_match m JOIN template t ON t.id = m.template_id"
+    "   JOIN unnest(CAST(:compared AS bigint[]), CAST(:compared_stamps AS bigint[])) AS c (id, stamp)"
+    "    ON t.id = c.id AND t.change_seq = c.stamp"
+    "   JOIN image i ON i.id = m.image_id AND i.change_seq <= :up_to"
+    "  WHERE (CAST(:seqs AS bigint[]) IS NULL OR i.created_seq = ANY(CAST(:seqs AS bigint[])))"
+    "   AND NOT EXISTS (SELECT FROM unnest(CAST(:of_templates AS bigint[]), CAST(:of_images AS bigint[]))"
+    "    AS n (template_id, image_id) WHERE n.template_id = m.template_id AND n.image_id = m.image_id)"
+    " )"
+    " DELETE FROM template_match m USING stale s WHERE m.ctid = s.place"
 )
 
 _OF_IMAGE = text(
-    "SELECT t.template_id, t.name, t.fingerprint, t.max_distance, t.middle, t.spread, m.distance, m.transform,"
-    " m.region FROM template_match m JOIN template t ON t.id = m.template_id"
-    " WHERE m.image_id = :id AND t.deleted_at IS NULL ORDER BY m.distance, t.id"
+    "SELECT p.pending, found.* FROM (SELECT count(*) AS pending FROM template"
+    " WHERE deleted_at IS NULL AND enabled AND scanned_seq IS DISTINCT FROM change_seq) p LEFT JOIN LATERAL ("
+    " SELECT t.id, t.template_id, t.name, t.middle, t.spread, m.distance, m.region"
+    " FROM template_match m JOIN template t ON t.id = m.template_id"
+    " WHERE m.image_id = :id AND t.deleted_at IS NULL"
+    ") found ON true ORDER BY found.distance, found.id"
 )
-
 
 MATCHES_AT_ONCE = 2000
 
@@ -66,6 +71,14 @@ class NewTemplateMatch:
     distance: int
     transform: str | None
     region: dict[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTemplates:
+    """The templates that one image shows, and how many were not compared with all images yet: it may show those."""
+
+    rows: Sequence[AnyRow] = ()
+    pending: int = 0
 
 
 def store_template_matches(
@@ -110,9 +123,10 @@ def store_template_matches(
     )
 
 
-def templates_of(connection: Connection, image_row_id: int) -> Sequence[AnyRow]:
+def templates_of(connection: Connection, image_row_id: int) -> ShownTemplates:
     """The templates that an image shows, nearest first."""
-    return connection.execute(_OF_IMAGE, {"id": image_row_id}).all()
+    rows = connection.execute(_OF_IMAGE, {"id": image_row_id}).all()
+    return ShownTemplates([row for row in rows if row.template_id is not None], rows[0].pending)
 
 
 def forget_template(connection: Connection, template_row_id: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, null, select, text, update
 
 from app.catalog.models import template, template_match
 from app.catalog.rows import AnyRow
-from app.matching.templates import Background, code_from_bytes
+from app.matching.templates import FEWEST, Background, code_from_bytes
 
 LIVE = template.c.deleted_at.is_(None)
 SCANNED = template.c.scanned_seq == template.c.change_seq
@@ -63,6 +63,29 @@ def to_scan(connection: Connection) -> list[Template]:
         .order_by(template.c.id)
     )
     return [_template(row) for row in rows]
+
+
+def count_to_scan(connection: Connection) -> int:
+    """How many those are."""
+    waiting = select(func.count()).select_from(template)
+    number: int = connection.execute(
+        waiting.where(LIVE, template.c.enabled, ~func.coalesce(SCANNED, False))
+    ).scalar_one()
+    return number
+
+
+def newest_stamp(connection: Connection) -> int:
+    """The newest change stamp of the table, 0 for an empty one."""
+    stamp: int = connection.execute(select(func.coalesce(func.max(template.c.change_seq), 0))).scalar_one()
+    return stamp
+
+
+def scan_outgrown(connection: Connection, images: int) -> None:
+    """Have those compared anew whose chance levels tell nothing of so many images: told by none, or by a tenth."""
+    outgrown = (template.c.scanned_images * 10 < images) | (template.c.middle.is_(None) & (images >= FEWEST))
+    connection.execute(
+        update(template).where(LIVE, template.c.enabled, SCANNED, outgrown).values(scanned_seq=None)
+    )
 
 
 def insert_template(connection: Connection, values: dict[str, Any]) -> AnyRow:

@@ -47,6 +47,8 @@ def report_patterns(
     from app.report_page import report_page
     from app.storage import Pictures
 
+    if from_day and to_day and from_day > to_day:
+        raise click.BadParameter("it is after --to", param_hint="--from")
     if not out.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no folder {out.absolute().parent}", param_hint="--out")
     settings = read_settings()

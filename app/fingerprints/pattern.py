@@ -41,8 +41,9 @@ _TILES = (SHORT // 2, SHORT)  # pixels that a quarter of a picture has at each s
 _RESIZED = Image.Resampling.BILINEAR
 _LEAST_SIDE = 8  # pixels of a region: made four times smaller, its blocks have one
 _LEAST_CUT_OUT = 16  # pixels of a side: made twelve times larger, what is on it is Pillow's doing
-_FLAT = 1  # levels of grey that neighbours differ by on average, at least, for there to be a pattern
-_PLAIN = 0.25  # the same of a region: that of a smooth surface may be looked for, that of a blank sheet not
+# Levels of grey that neighbours differ by on average, at least, for there to be a pattern: a smooth surface has
+# one, a blank sheet has not.
+_FLAT = 0.25
 
 
 def _circle(points: int, radius: int) -> NDArray[np.int16]:
@@ -87,7 +88,7 @@ def pattern(grey: Image.Image) -> Pattern:
             histograms.append(counts.sum(axis=(0, 1))[None])
         histograms.append(_in_tiles(counts).reshape(-1, FEATURES))
         pixels = _in_tiles(counts[..., : _BOUNDS[1]].sum(axis=-1))
-        flat.append(_differs_less(_FLAT, _in_tiles(strength), pixels).ravel())
+        flat.append(_is_flat(_in_tiles(strength), pixels).ravel())
     found = signs(features(np.concatenate(histograms)))
     blocks = np.array([side for grid in both for side in (grid.rows, grid.columns)], np.uint8)
     return Pattern(found[0], found[1:], np.concatenate(flat), blocks)
@@ -131,19 +132,19 @@ def region_pattern(grey: Image.Image, box: tuple[int, int, int, int] | None = No
 
 def _of_regions(regions: list[NDArray[np.uint8]]) -> NDArray[np.uint64]:
     """The words of a region as of one tile at each scale."""
-    histograms, plain = [], []
+    histograms, flat = [], []
     for region in regions:
         counts, strength = block_histograms(region, Grid(2, 2))
         histograms.append(counts.sum(axis=(0, 1), dtype=np.int32))
-        plain.append(_differs_less(_PLAIN, strength.sum(), counts[..., : _BOUNDS[1]].sum()))
-    if all(plain):
+        flat.append(_is_flat(strength.sum(), counts[..., : _BOUNDS[1]].sum()))
+    if all(flat):
         raise ValueError("there is no pattern: neighbouring pixels are all but the same")
     return signs(features(np.stack(histograms)))
 
 
-def _differs_less(levels: float, strength: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether so many pixels differ from their neighbours by fewer levels of grey on average."""
-    return strength < levels * ONE * len(_NARROW[0]) * pixels
+def _is_flat(strength: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether so many pixels differ from their neighbours too little for there to be a pattern."""
+    return strength < _FLAT * ONE * len(_NARROW[0]) * pixels
 
 
 def scaled(grey: Image.Image) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -24,13 +25,14 @@ from app.recognition import region_match, whole_match
 
 TEMPLATES = "templates"
 ROWS_AT_ONCE = 5000
+TEMPLATES_AT_ONCE = 20
 # What failed or was cancelled is tried again after that time, or when a template is made or changed.
 AGAIN_SECONDS = 60.0
 
 
 def ask_for_scan(connection: Connection, requested_by: str) -> AnyRow | None:
     """Queue the job if a template waits for it; the row, or None when it is under way or nothing waits."""
-    if not templates.to_scan(connection):
+    if not templates.count_to_scan(connection):
         return None
     try:
         return jobs.create_job(connection, kind=TEMPLATES, params={}, requested_by=requested_by)
@@ -53,12 +55,8 @@ def scan_history(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
             waiting = templates.to_scan(connection)
         if not waiting:
             return result
-        progress.report({"templates": len(waiting)} | result, at_once=True)
-        found = _regions(parts.engine, [each for each in waiting if each.fingerprint == PATTERN], progress)
-        for template, last, matches, distances in [
-            *found,
-            *(_wholes(parts.engine, each) for each in waiting if each.fingerprint != PATTERN),
-        ]:
+        # Each is stored before the next are looked at: one that can't be compared holds up none before it.
+        for template, last, matches, distances in _scanned(parts.engine, waiting, progress):
             with session.autocommit(parts.engine) as connection:
                 store_template_matches(
                     connection, [(template.row_id, template.change_seq)], matches, up_to=last
@@ -68,21 +66,30 @@ def scan_history(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
             result["templates"] += 1
             result["images"] = max(result["images"], len(distances))
             result["matches"] += len(matches)
+            progress.report({"waiting": len(waiting)} | result)
 
 
 _Scanned = tuple[Template, int, list[NewTemplateMatch], NDArray[np.int64] | NDArray[np.int16]]
 
 
+def _scanned(engine: Engine, waiting: list[Template], progress: Progress) -> Iterator[_Scanned]:
+    for template in waiting:
+        if template.fingerprint != PATTERN:
+            yield _wholes(engine, template)
+    regions = [template for template in waiting if template.fingerprint == PATTERN]
+    for begin in range(0, len(regions), TEMPLATES_AT_ONCE):
+        yield from _regions(engine, regions[begin : begin + TEMPLATES_AT_ONCE], progress)
+
+
 def _regions(engine: Engine, wanted: list[Template], progress: Progress) -> list[_Scanned]:
     """Look for templates in the parts of all images, which a process of its own reads once."""
-    if not wanted:
-        return []
     with engine.connect() as connection:
         total = images.count_live(connection)
     asked = {
         "url": engine.url.render_as_string(hide_password=False),
         "max_distances": [template.max_distance for template in wanted],
         "images": total,
+        "stamp": max(template.change_seq for template in wanted),
     }
     task = io.BytesIO()
     task.write(json.dumps(asked).encode() + b"\n")

@@ -24,7 +24,7 @@ from app.jobs.fill import FILL, ask_for_fill, fill
 from app.jobs.history import TEMPLATES, ask_again, scan_history
 from app.jobs.progress import Cancelled
 from app.jobs.reindex import REINDEX, Reindex
-from app.jobs.sweep import erase_orphans, forget_silent_workers, screen_unanswered
+from app.jobs.sweep import erase_orphans, forget_silent_workers, scan_outgrown, screen_unanswered
 from app.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ class Keeper:
     def _sweep_once(self) -> None:
         try:
             ask_for_fill(self._engine)
+            scan_outgrown(self._engine)
             forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
             screened = screen_unanswered(self._engine, self._collection, self._parts.intake.rule)
             old = self._settings.orphan_file_seconds

@@ -1,9 +1,11 @@
 """`python -m app.jobs.places_process`: looks for regions in the tiles of all images; see `apart`.
 
-The task: a line of JSON {"url", "max_distances", "images"}, the last about how many there are; then the codes of
-the regions, uint64[k, 2, 4], as a .npy file. The answer: the newest change stamp that was seen, int64[1]; the
-distances of each region to all images, int16[k, n]; and for each region the images within its distance:
-`created_seq`, distance and number of the tile, int64[m, 3], and the blocks of the image, uint8[m, 4].
+The task: a line of JSON {"url", "max_distances", "images", "stamp"}, the last two about how many images there are,
+and a stamp of templates that must be seen; then the codes of the regions, uint64[k, 2, 4], as a .npy file.
+
+The answer: the newest change stamp that was seen, int64[1]; the distances of each region to all images,
+int16[k, n]; and for each region the images within its distance: `created_seq`, distance and number of the tile,
+int64[m, 3], and the blocks of the image, uint8[m, 4].
 """
 
 import json
@@ -12,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from app.catalog import session, stamps
+from app.catalog import session, stamps, templates
 from app.catalog.fingerprints import SomeTiles, copy_tiles
 from app.jobs.apart import Progress, work
 
@@ -62,6 +64,8 @@ def find_places(task: BinaryIO, progress: Progress) -> list[NDArray[Any]]:
 
     with session.make_reader(asked["url"]).connect() as connection, stamps.snapshot(connection):
         _, last = stamps.newest(connection)
+        if templates.newest_stamp(connection) < asked["stamp"]:
+            raise RuntimeError("this server does not have the templates that are asked about")
         copy_tiles(connection, look)
     return [
         np.array([last]),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
-from app.catalog import images, workers
+from app.catalog import images, templates, workers
 from app.collection import Collection
 from app.matching.kinds import Rule
 from app.screening import screen
@@ -58,6 +58,12 @@ def erase_orphans(
                 pictures.erase(image_id)
                 erased += 1
     return erased
+
+
+def scan_outgrown(engine: Engine) -> None:
+    """Have templates compared anew that were so when there were too few images to tell what is chance."""
+    with engine.begin() as connection:
+        templates.scan_outgrown(connection, images.count_live(connection))
 
 
 def forget_silent_workers(engine: Engine, silent_seconds: float) -> None:

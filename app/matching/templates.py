@@ -26,7 +26,8 @@ _SHAPES = dict.fromkeys(WHOLE_IMAGE_HASHES, (len(TRANSFORMS), 1)) | {
     COLOURS: (1, COLOUR_BITS // 64 + 1),
     PATTERN: (2, PATTERN_WORDS),
 }
-_FEWEST = 100  # distances, below which nothing can be said of a tail
+FEWEST = 100
+"""Distances, below which nothing can be said of a tail."""
 _QUARTER = NormalDist().inv_cdf(
     0.75
 )  # of a normal distribution: standard deviations from its middle to a quartile
@@ -72,7 +73,7 @@ class Background:
     @classmethod
     def of(cls, distances: Sequence[int] | NDArray[np.signedinteger[Any]]) -> Self | None:
         """That of so many distances; None for fewer than 100."""
-        if len(distances) < _FEWEST:
+        if len(distances) < FEWEST:
             return None
         quarter, middle = np.percentile(distances, (25, 50))
         return cls(float(middle), float(middle - quarter) / _QUARTER + 0.5)

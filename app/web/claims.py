@@ -53,7 +53,9 @@ UPLOAD_BODY = {
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "labels": {
                             "type": "string",
-                            "description": "JSON object of texts, numbers and booleans",
+                            "description": "JSON object of texts, numbers and booleans, for pictures new to the"
+                            " claim. `claimed_at`, if it begins with a day as 2026-11-26, is the day that"
+                            " filters and trends go by.",
                             "examples": ['{"product": "fridge", "branch": "Kiel"}'],
                         },
                     },

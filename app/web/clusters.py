@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import anyio
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.catalog import clusters, events, images, jobs, occurrences, session, templates
 from app.catalog.clusters import Question
@@ -69,6 +69,12 @@ CLUSTERS_BODY = {
         },
     }
 }
+
+
+class NoParameters(BaseModel):
+    """None: an unknown one is refused."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class ListParameters(Filtered):
@@ -139,6 +145,7 @@ async def list_clusters(
 
 @router.get("/clusters/runs")
 def list_runs(
+    parameters: Annotated[NoParameters, Query()],  # noqa: ARG001 - there are none
     caller: QualityControl,  # noqa: ARG001 - checks the role
     parts: WithParts,
 ) -> RunList:

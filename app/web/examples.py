@@ -66,6 +66,7 @@ IMAGE: dict[str, Any] = {
     "matches": [MATCH],
     "matches_total": 1,
     "templates": [SHOWN_TEMPLATE],
+    "templates_pending": 0,
 }
 UPLOADED_IMAGE = IMAGE | {"created": True}
 REJECTED_FILE: dict[str, Any] = {
@@ -127,6 +128,7 @@ TEMPLATE: dict[str, Any] = {
     "region": _BOX,
     "created_at": _UPLOADED_AT,
     "compared": True,
+    "job_id": None,
     "compared_images": 150000,
     "found": OCCURRENCE,
 }
@@ -146,7 +148,7 @@ TEMPLATE_MATCH: dict[str, Any] = _MEMBER | {
 TEMPLATE_MATCHES = {
     "template_id": TEMPLATE_ID,
     "total": 72,
-    "not_computed_yet": 0,
+    "not_compared_yet": 0,
     "matches": [TEMPLATE_MATCH],
     "next_cursor": "b3BhcXVl",
 }

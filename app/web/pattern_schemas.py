@@ -55,7 +55,10 @@ class Template(BaseModel):
     height: int
     region: Box | None = Field(description="In pixels of that picture; null: all of it.")
     created_at: Time
-    compared: bool = Field(description="Whether it was compared with all images there were before it.")
+    compared: bool = Field(
+        description="Whether it was compared with all images there were before it; false while it is switched off."
+    )
+    job_id: str | None = Field(description="The job that is about to compare it.")
     compared_images: int | None = Field(description="How many those were.")
     found: Found
 
@@ -71,13 +74,13 @@ class TemplateList(BaseModel):
 
 
 class TemplateMatch(BaseModel):
-    """One image that shows a template."""
+    """One image that shows a template; the region is that of a tile, half or a quarter of the picture's sides."""
 
     image_id: str
     claim_id: str
     uploaded_at: Time
     labels: dict[str, Any]
-    distance: int = Field(description="Bits.")
+    distance: int = Field(description="Bits: of 512 for pattern, of 98 for colorhash, of 64 for the others.")
     region: Box | None = Field(
         description="The part of the image that is like the template; null: all of it."
     )
@@ -95,8 +98,9 @@ class TemplateMatches(BaseModel):
 
     template_id: str
     total: int
-    not_computed_yet: int = Field(
-        description="Images from before fingerprints that a job is computing for them: not compared yet."
+    not_compared_yet: int = Field(
+        description="Images that no template was compared with yet: just stored and not answered, or from before"
+        " fingerprints that a job is computing for them."
     )
     matches: list[TemplateMatch]
     next_cursor: str | None
@@ -276,7 +280,7 @@ def _shares(labels: Mapping[str, Sequence[LabelCount]], images: int) -> dict[str
     }
 
 
-def template_json(row: AnyRow, found: Occurrence) -> Template:
+def template_json(row: AnyRow, found: Occurrence, job_id: str | None = None) -> Template:
     """A row of `catalog.templates.live_by_id`."""
     return Template(
         template_id=str(row.template_id),
@@ -289,6 +293,7 @@ def template_json(row: AnyRow, found: Occurrence) -> Template:
         region=row.region,
         created_at=row.created_at,
         compared=row.scanned,
+        job_id=job_id if row.enabled and not row.scanned else None,
         compared_images=row.scanned_images,
         found=found_json(found),
     )

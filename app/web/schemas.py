@@ -15,6 +15,7 @@ from app.fingerprints.orientation import TRANSFORMS, inverse
 from app.fingerprints.value import WHOLE_IMAGE_HASHES
 from app.ingest import Outcome
 from app.matching.kinds import COPIES, KINDS
+from app.matching.templates import PATTERN
 from app.regions import Region
 from app.screening import NO_VERDICT, PENDING, Answer
 from app.search import Query, SimilarPage
@@ -136,6 +137,10 @@ class Image(BaseModel):
     matches: list[Match] = Field(description="Best first, at most 100; the rest at `/images/{id}/matches`.")
     matches_total: int
     templates: list[ShownTemplate] = Field(description="Templates that it shows, nearest first.")
+    templates_pending: int = Field(
+        description="Templates that a job is comparing with all stored images: this one may show them. 0 for a new"
+        " image, which was compared with all templates before the answer."
+    )
 
 
 class UploadedImage(Image):
@@ -223,7 +228,9 @@ class SimilarImage(BaseModel):
     image_id: str
     claim_id: str
     distance: int = Field(description="Bits.")
-    transform: Transform = Field(description=f"Turns the picture asked about into this one. {TURNS}")
+    transform: Transform | None = Field(
+        description=f"Turns the picture asked about into this one. {TURNS} null: the pattern knows no orientation."
+    )
     uploaded_at: Time
     regions: list[RegionPair] = Field(
         description="Where segments were searched: which region of which picture, nearest first."
@@ -303,7 +310,8 @@ def image_members(answer: Answer) -> dict[str, Any]:
         "verdict": answer.verdict,
         "matches": matches_json(answer.matches, row.claim_id),
         "matches_total": answer.matches.total,
-        "templates": [shown_template_json(each) for each in answer.templates],
+        "templates": [shown_template_json(each) for each in answer.templates.rows],
+        "templates_pending": answer.templates.pending,
     }
 
 
@@ -372,7 +380,7 @@ def similar_json(page: SimilarPage, query: Query, image_id: str | None) -> Simil
                 image_id=str(found.row.image_id),
                 claim_id=found.row.claim_id,
                 distance=found.distance,
-                transform=found.transform,
+                transform=None if query.hash_name == PATTERN else found.transform,
                 uploaded_at=found.row.uploaded_at,
                 regions=[
                     RegionPair(

@@ -7,13 +7,13 @@ import anyio
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.catalog import images, occurrences, session, templates
+from app.catalog import images, jobs, occurrences, session, templates
 from app.catalog.filters import Filter
 from app.catalog.keys import Caller
 from app.catalog.occurrences import Owners
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, Unavailable
-from app.jobs.history import ask_for_scan
+from app.jobs.history import TEMPLATES, ask_for_scan
 from app.matching.regions import Box
 from app.parts import Parts
 from app.patterns import Occurrence, draw_sheet, occurrences_of
@@ -53,7 +53,10 @@ _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "
 _BOX = {
     "type": "object",
     "required": ["x", "y", "width", "height"],
-    "properties": {name: {"type": "integer", "minimum": 0} for name in ("x", "y", "width", "height")},
+    "properties": {
+        **{name: {"type": "integer", "minimum": 0} for name in ("x", "y")},
+        **{name: {"type": "integer", "minimum": 1} for name in ("width", "height")},
+    },
 }
 TEMPLATE_BODY = {
     "requestBody": {
@@ -69,14 +72,18 @@ TEMPLATE_BODY = {
                         "fingerprint": {"type": "string", "enum": list(FINGERPRINTS), "default": "pattern"},
                         "max_distance": {
                             "type": "integer",
-                            "description": "Left out: 120 for pattern, else 10.",
+                            "minimum": 0,
+                            "description": "Bits: of 512 for pattern (left out: 120), of 98 for colorhash, of 64"
+                            " for the others (left out: 10). By pattern a region is compared with coarse tiles:"
+                            " even its own picture is often 70 to 150 bits away.",
                         },
                         "enabled": {"type": "boolean", "default": True},
                         "region": _BOX
                         | {
-                            "description": "As JSON, in pixels of the upright picture. Left out: all of it, which"
-                            " by pattern is taken for a cut-out of a picture four times as large; of a whole"
-                            " photo name the region that is meant, be it all of it."
+                            "description": "As JSON, in pixels of the upright picture as it is sent (answers are in"
+                            " pixels of its rendition of 512); by pattern its sides are at least an eighth of the"
+                            " picture's short one. Left out: all of it, which by pattern is taken for a cut-out of"
+                            " a picture four times as large; of a whole photo name the region, be it all of it."
                         },
                     },
                 },
@@ -114,9 +121,9 @@ class _Region(BaseModel):
 
 
 class MatchParameters(Filtered):
-    """Query parameters of a template's matches."""
+    """Query parameters of lists of templates and of a template's matches."""
 
-    limit: Number = Field(default=50, ge=1, le=MAX_PER_PAGE, description="Images per page.")
+    limit: Number = Field(default=50, ge=1, le=MAX_PER_PAGE, description="Per page.")
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
@@ -151,18 +158,18 @@ async def create_template(
 
 @router.get("")
 def list_templates(
+    parameters: Annotated[MatchParameters, Query()],
     caller: QualityControl,  # noqa: ARG001 - checks the role
     parts: WithParts,
-    limit: Annotated[Number, Query(ge=1, le=MAX_PER_PAGE)] = 50,
-    cursor: str | None = None,
 ) -> TemplateList:
-    """List templates in the order they were made in."""
+    """List templates in the order they were made in; what was found counts images of the filter."""
+    wanted, limit, cursor = parameters.wanted(), parameters.limit, parameters.cursor
     (after,) = (0,) if cursor is None else decode_cursor(cursor, "templates", 1)
     with session.reading(parts.engine) as connection:
         total = templates.count_live(connection)
         rows = templates.live(connection, after, limit + 1)
         shown = rows[:limit]
-        found = occurrences_of(connection, Owners.templates(), Filter(), only=[row.id for row in shown])
+        found = occurrences_of(connection, Owners.templates(), wanted, only=[row.id for row in shown])
     return TemplateList(
         total=total,
         templates=[template_json(row, found.get(row.id, Occurrence())) for row in shown],
@@ -258,7 +265,8 @@ def _shown(parts: Parts, template_id: str, wanted: Filter) -> Template:
     with session.reading(parts.engine) as connection:
         row = found_template(connection, opaque_id(template_id, "template_id"))
         found = occurrences_of(connection, Owners.template(row.id), wanted)
-    return template_json(row, found.get(row.id, Occurrence()))
+        job = jobs.active(connection, TEMPLATES)
+    return template_json(row, found.get(row.id, Occurrence()), None if job is None else str(job))
 
 
 def _ask(parts: Parts, caller: Caller) -> None:
@@ -284,12 +292,12 @@ def _matches(parts: Parts, template_id: str, parameters: MatchParameters) -> Tem
         rows = occurrences.nearest_members(
             connection, owners, wanted, limit=limit + 1, after=(after[0], after[1]), as_of=as_of
         )
-        lacking = images.count_to_fill(connection)
+        waiting = images.count_not_compared(connection)
     last = rows[limit - 1] if len(rows) > limit else None
     return TemplateMatches(
         template_id=template_id,
         total=total,
-        not_computed_yet=lacking,
+        not_compared_yet=waiting,
         matches=[template_match_json(row, each) for each in rows[:limit]],
         next_cursor=None if last is None else encode_cursor(subject, as_of, last.distance, last.created_seq),
     )
@@ -309,8 +317,14 @@ def _new_template(form: Form) -> NewTemplate:
 
 
 def _read(fields: dict[str, str], name: str, check: Callable[[Any, str], Any], default: Any) -> Any:
-    """A field that is JSON."""
-    return default if name not in fields else check(read_json(fields[name], name), name)
+    """A field that is JSON; what is none is checked as the text that it is."""
+    if name not in fields:
+        return default
+    try:
+        value = read_json(fields[name], name)
+    except InvalidValue:
+        value = fields[name]
+    return check(value, name)
 
 
 def _changes(patch: Any) -> dict[str, Any]:

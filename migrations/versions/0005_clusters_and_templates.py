@@ -30,6 +30,9 @@ CREATE TABLE template (
             name IS NOT NULL AND enabled IS NOT NULL AND fingerprint IS NOT NULL AND max_distance IS NOT NULL
             AND code IS NOT NULL AND width IS NOT NULL AND height IS NOT NULL
         )
+    ),
+    CONSTRAINT template_code_size CHECK (
+        octet_length(code) = CASE fingerprint WHEN 'colorhash' THEN 16 ELSE 64 END
     )
 );
 

@@ -38,7 +38,7 @@ def scan(
     return sorted(found)
 
 
-def answered(rows: Any, matches: Sequence[Any]) -> list[tuple[int, int, str]]:
+def answered(rows: Any, matches: Sequence[Any]) -> list[tuple[int, int, str | None]]:
     number_of = {str(image_id): number for number, image_id in enumerate(rows.image_ids)}
     return [(match["distance"], number_of[match["image_id"]], match["transform"]) for match in matches]
 
@@ -236,7 +236,7 @@ def test_patterns_within_the_distance_are_those_of_a_plain_scan(
 ) -> None:
     # `insert_rows` makes a pattern of the first four words of the hashes.
     near = scan(rows, rows.turned[7][:1], 0, max_distance, 7)
-    expected = [(distance, row, "identity") for distance, row, _ in near]
+    expected = [(distance, row, None) for distance, row, _ in near]
     matches, totals = all_pages(
         client, image_id=str(rows.image_ids[7]), hash="pattern", max_distance=max_distance, limit=200
     )

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from app.fingerprints.orientation import TRANSFORMS, turn
 from app.jobs import keeper
+from app.jobs.sweep import scan_outgrown
 from app.parts import Parts
 from tests.pictures import drawn, encoded, photo, surface
 from tests.rows import insert_rows
@@ -119,7 +120,10 @@ def test_new_template_is_stored_and_compared(client: TestClient) -> None:
     assert shown["compared_images"] == 2
     assert shown["found"]["images"] == shown["found"]["claims"] == 1
     assert shown["found"]["first_day"] == shown["found"]["last_day"] is not None
-    assert shown | {"compared": False, "compared_images": None, "found": new["found"]} == new
+    assert client.get(f"/jobs/{new['job_id']}").json()["kind"] == "templates"
+    before = {"compared": False, "compared_images": None, "found": new["found"], "job_id": new["job_id"]}
+    assert shown | before == new
+    assert shown["job_id"] is None
     assert (new["name"], new["fingerprint"], new["max_distance"], new["enabled"]) == (
         "housing, scratched ü",
         "pattern",
@@ -818,7 +822,7 @@ def test_images_that_get_their_pattern_from_a_job_are_compared_then(
     test_jobs.as_before_0004(engine)
     template_id = made(client)
     found = matches(client, template_id)
-    assert (found["total"], found["not_computed_yet"]) == (0, 1)
+    assert (found["total"], found["not_compared_yet"]) == (0, 1)
     test_jobs.ask_for_fill(engine)
     with engine.connect() as connection:
         job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
@@ -827,7 +831,7 @@ def test_images_that_get_their_pattern_from_a_job_are_compared_then(
     while not (found := matches(client, template_id))["matches"] and time.monotonic() < deadline:
         time.sleep(0.05)
     assert ids(found) == [image["image_id"]]
-    assert found["not_computed_yet"] == 0
+    assert found["not_compared_yet"] == 0
 
 
 @pytest.mark.parametrize("picture", [scene(), drawn(1)], ids=["shows it", "does not"])
@@ -848,3 +852,33 @@ def test_a_replay_shows_a_template_that_was_made_since(
     again = uploaded(client, "KD-1", data)
     assert not again["created"]
     assert shows(again, template_id)
+
+
+def test_templates_from_before_there_were_images_get_chance_levels_when_there_are(
+    client: TestClient, engine: Engine
+) -> None:
+    template_id = made(client)
+    until_compared(client, template_id)
+    insert_rows(engine, 100, np.random.default_rng(0))
+    scan_outgrown(engine)
+    assert client.get(f"/templates/{template_id}").json()["compared"] is False
+    assert until_compared(client, template_id)["compared_images"] == 100
+    scan_outgrown(engine)
+    assert client.get(f"/templates/{template_id}").json()["compared"] is True
+
+
+def test_an_image_tells_how_many_templates_are_still_being_compared(
+    client: TestClient, no_scans: Callable[[], None]
+) -> None:
+    image = uploaded(client, "KD-1", encoded(scene(), "PNG"))
+    no_scans()
+    assert post(client).status_code == 201
+    assert image["templates_pending"] == 0
+    assert client.get(f"/images/{image['image_id']}").json()["templates_pending"] == 1
+    # What is sent again is compared with all templates before the answer.
+    assert uploaded(client, "KD-1", encoded(scene(), "PNG"))["templates_pending"] == 0
+
+
+@pytest.mark.parametrize("path", ["/templates?sort=x", "/clusters/runs?labels=1"])
+def test_unknown_parameters_are_refused(client: TestClient, path: str) -> None:
+    assert_problem(client.get(path), 422)
