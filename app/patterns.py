@@ -17,13 +17,12 @@ from app.catalog.occurrences import LabelCount, Owners
 from app.catalog.rows import AnyRow
 from app.contact_sheets import contact_sheet, mean_picture
 from app.errors import InvalidValue, NotFound
-from app.fingerprints.pattern import BITS
-from app.fingerprints.value import COLOUR_BITS, WHOLE_IMAGE_HASHES
+from app.fingerprints.value import COLOUR_BITS, PATTERN_WORDS, WHOLE_IMAGE_HASHES
 from app.matching.templates import COLOURS, PATTERN
 from app.storage import Pictures
 
 MEDOID, SINGLE = LINKAGES = ("medoid", "single")
-BITS_OF = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, PATTERN: BITS}
+BITS_OF = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, PATTERN: 64 * PATTERN_WORDS}
 """Of the code that a fingerprint is clustered by: for patterns all of their bits."""
 FINGERPRINTS = tuple(BITS_OF)
 _NEAR = {"tight": 4, "usual": 8, "loose": 12}

@@ -14,9 +14,7 @@ from sqlalchemy import Connection, Engine
 from app.catalog import events, session, template_matches, templates
 from app.catalog.rows import AnyRow
 from app.errors import Conflict, InvalidValue, NotFound, UnusablePicture
-from app.fingerprints.pattern import region_pattern
 from app.fingerprints.value import COLUMN_OF, FINGERPRINTED
-from app.fingerprints.whole import fingerprint
 from app.imaging import Fingerprinted
 from app.ingest import Intake, Upload
 from app.matching.regions import Box
@@ -130,8 +128,8 @@ def delete_template(engine: Engine, pictures: Pictures, template_id: UUID, *, ac
         if row is None:
             raise _no_template(template_id)
         templates.bury(connection, row.id)
-        template_matches.forget_template(connection, row.id)
-        _log(connection, actor, "template.delete", row, {"matches": row.matches_total})
+        matches = template_matches.forget_template(connection, row.id)
+        _log(connection, actor, "template.delete", row, {"matches": matches})
     pictures.erase(template_id)
 
 
@@ -182,6 +180,10 @@ def _in_rendition(region: Box | None, found: Fingerprinted, picture: Image.Image
 
 def _code(name: str, picture: Image.Image, region: Box | None) -> NDArray[np.uint64]:
     """What images are compared with: uint64 as `matching.templates` has it."""
+    # Only here: with scipy and the kernels they take half a second and 30 MB, which no start of the service needs.
+    from app.fingerprints.pattern import region_pattern
+    from app.fingerprints.whole import fingerprint
+
     corners = None
     if region is not None:
         corners = (region.x, region.y, region.x + region.width, region.y + region.height)

@@ -4,6 +4,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,14 @@ import pytest
 
 from tests.pictures import drawn, encoded
 from tests.service import Service, run
+
+
+def test_starting_imports_nothing_that_only_fingerprinting_or_a_report_needs() -> None:
+    heavy = ["pywt", "app.fingerprints.whole", "app.fingerprints.pattern", "matplotlib", "jinja2"]
+    program = f"import sys, app.main; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
 
 Start = Callable[..., Service]
 

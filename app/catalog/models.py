@@ -238,6 +238,7 @@ template = Table(
     # The last scan of all images: for which `change_seq`, and what chance levels are computed from.
     Column("scanned_seq", BigInteger),
     Column("scanned_images", Integer),
+    Column("scanned_of", Integer),  # live images: some have no such fingerprint
     Column("middle", Double),
     Column("spread", Double),
     CheckConstraint(

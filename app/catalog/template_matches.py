@@ -129,9 +129,10 @@ def templates_of(connection: Connection, image_row_id: int) -> ShownTemplates:
     return ShownTemplates([row for row in rows if row.template_id is not None], rows[0].pending)
 
 
-def forget_template(connection: Connection, template_row_id: int) -> None:
-    """Remove all matches of a template."""
-    connection.execute(text("DELETE FROM template_match WHERE template_id = :id"), {"id": template_row_id})
+def forget_template(connection: Connection, template_row_id: int) -> int:
+    """Remove all matches of a template; return how many."""
+    statement = text("DELETE FROM template_match WHERE template_id = :id")
+    return connection.execute(statement, {"id": template_row_id}).rowcount
 
 
 def forget_images(connection: Connection, ids: Sequence[int]) -> None:

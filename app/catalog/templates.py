@@ -7,22 +7,16 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, insert, null, select, text, update
+from sqlalchemy import Connection, false, func, insert, null, or_, select, text, update
 
-from app.catalog.models import template, template_match
+from app.catalog.models import template
 from app.catalog.rows import AnyRow
 from app.matching.templates import FEWEST, Background, code_from_bytes
 
 LIVE = template.c.deleted_at.is_(None)
 SCANNED = template.c.scanned_seq == template.c.change_seq
 _KEPT_BY_TOMBSTONE = {"id", "template_id", "created_seq", "change_seq", "created_at", "deleted_at"}
-_MATCHES = (
-    select(func.count())
-    .select_from(template_match)
-    .where(template_match.c.template_id == template.c.id)
-    .scalar_subquery()
-)
-_SHOWN = (*template.columns, func.coalesce(SCANNED, False).label("scanned"), _MATCHES.label("matches_total"))
+_SHOWN = (*template.columns, func.coalesce(SCANNED, False).label("scanned"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +75,10 @@ def newest_stamp(connection: Connection) -> int:
 
 
 def scan_outgrown(connection: Connection, images: int) -> None:
-    """Have those compared anew whose chance levels tell nothing of so many images: told by none, or by a tenth."""
-    outgrown = (template.c.scanned_images * 10 < images) | (template.c.middle.is_(None) & (images >= FEWEST))
+    """Have those compared anew that were so when there was a tenth of so many images, or too few for chances."""
+    outgrown = or_(
+        template.c.scanned_of * 10 < images, template.c.scanned_of < FEWEST if images >= FEWEST else false()
+    )
     connection.execute(
         update(template).where(LIVE, template.c.enabled, SCANNED, outgrown).values(scanned_seq=None)
     )
@@ -94,7 +90,7 @@ def insert_template(connection: Connection, values: dict[str, Any]) -> AnyRow:
 
 
 def live_by_id(connection: Connection, template_id: UUID, *, lock: bool = False) -> AnyRow | None:
-    """The live template of that public id, with `scanned` and `matches_total`; locked against changes if asked."""
+    """The live template of that public id, with `scanned`; locked against changes if asked."""
     statement = select(*_SHOWN).where(LIVE, template.c.template_id == template_id)
     return connection.execute(statement.with_for_update() if lock else statement).one_or_none()
 
@@ -134,15 +130,16 @@ def bury(connection: Connection, row_id: int) -> None:
 
 
 def finish_scan(
-    connection: Connection, scanned: Template, background: Background | None, images: int
+    connection: Connection, scanned: Template, background: Background | None, *, compared: int, live: int
 ) -> None:
-    """Write that a template, as it was when scanned, was compared with so many images: all there were."""
+    """Write that a template, as it was when scanned, was compared with so many of so many images: all it can be."""
     connection.execute(
         update(template)
         .where(LIVE, template.c.id == scanned.row_id, template.c.change_seq == scanned.change_seq)
         .values(
             scanned_seq=scanned.change_seq,
-            scanned_images=images,
+            scanned_images=compared,
+            scanned_of=live,
             middle=background and background.middle,
             spread=background and background.spread,
         )

@@ -42,7 +42,8 @@ def ask_for_scan(connection: Connection, requested_by: str) -> AnyRow | None:
 
 def ask_again(connection: Connection) -> None:
     """Queue the job if a template still waits for it, unless it has just failed or was cancelled."""
-    if not jobs.broke_off(connection, TEMPLATES, AGAIN_SECONDS):
+    # In this order: four times a second nothing waits.
+    if templates.count_to_scan(connection) and not jobs.broke_off(connection, TEMPLATES, AGAIN_SECONDS):
         ask_for_scan(connection, "keeper")
 
 
@@ -62,7 +63,13 @@ def scan_history(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
                     connection, [(template.row_id, template.change_seq)], matches, up_to=last
                 )
                 # Not in one transaction with the matches: an upload that holds the template waits for those.
-                templates.finish_scan(connection, template, Background.of(distances), len(distances))
+                templates.finish_scan(
+                    connection,
+                    template,
+                    Background.of(distances),
+                    compared=len(distances),
+                    live=images.count_live(connection),
+                )
             result["templates"] += 1
             result["images"] = max(result["images"], len(distances))
             result["matches"] += len(matches)

@@ -63,7 +63,8 @@ def erase_orphans(
 def scan_outgrown(engine: Engine) -> None:
     """Have templates compared anew that were so when there were too few images to tell what is chance."""
     with engine.begin() as connection:
-        templates.scan_outgrown(connection, images.count_live(connection))
+        if templates.count_live(connection):
+            templates.scan_outgrown(connection, images.count_live(connection))
 
 
 def forget_silent_workers(engine: Engine, silent_seconds: float) -> None:

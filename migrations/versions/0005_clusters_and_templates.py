@@ -23,6 +23,7 @@ CREATE TABLE template (
     region jsonb,
     scanned_seq bigint,
     scanned_images integer,
+    scanned_of integer,
     middle double precision,
     spread double precision,
     CONSTRAINT template_live_is_whole CHECK (

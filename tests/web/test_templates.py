@@ -879,6 +879,19 @@ def test_an_image_tells_how_many_templates_are_still_being_compared(
     assert uploaded(client, "KD-1", encoded(scene(), "PNG"))["templates_pending"] == 0
 
 
+def test_templates_that_most_images_can_not_be_compared_with_are_not_compared_without_end(
+    client: TestClient, engine: Engine
+) -> None:
+    """By a hash of the whole: of 120 images all but a few have low information."""
+    insert_rows(engine, 120, np.random.default_rng(0))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE image SET status = 'low_information' WHERE id > 5"))
+    template_id = made(client, fingerprint="phash")
+    scan_outgrown(engine)
+    shown = client.get(f"/templates/{template_id}").json()
+    assert (shown["compared"], shown["compared_images"]) == (True, 5)
+
+
 @pytest.mark.parametrize("path", ["/templates?sort=x", "/clusters/runs?labels=1"])
 def test_unknown_parameters_are_refused(client: TestClient, path: str) -> None:
     assert_problem(client.get(path), 422)
