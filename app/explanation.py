@@ -1,6 +1,5 @@
 """Explaining hashes: of one stored image, or of two and where they differ."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,7 +20,7 @@ from app.fingerprints.value import (
 from app.grids import Grid, Sheet, bits_of, draw_sheets
 from app.matching.regions import WITHIN, alike
 from app.regions import Region, regions_of_image
-from app.storage import Pictures
+from app.storage import Pictures, open_rendition
 
 _COLOURS = 14  # values, each of seven bits
 _MOST_SEGMENTS = 7
@@ -132,10 +131,8 @@ def _grids(row: AnyRow, words: np.ndarray, said: Mapping[str, str]) -> Sequence[
 
 
 def _rendition(pictures: Pictures, row: AnyRow) -> Image.Image:
-    """The stored rendition, which this service wrote itself and may therefore decode in this process."""
     try:
-        data = pictures.rendition(row.image_id).read_bytes()
+        return open_rendition(pictures, row.image_id)
     except FileNotFoundError:
         # Deleted between the look-up and here.
         raise NotFound(f"no image {row.image_id}", field="image_id") from None
-    return Image.open(io.BytesIO(data), formats=["JPEG"])

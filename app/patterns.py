@@ -1,8 +1,8 @@
 """Patterns of damage, read: which cluster or template has what images, where, since when, and how they look."""
 
 import datetime as dt
-import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from uuid import UUID
@@ -19,7 +19,7 @@ from app.contact_sheets import contact_sheet, mean_picture
 from app.errors import InvalidValue, NotFound
 from app.fingerprints.value import COLOUR_BITS, PATTERN_WORDS, WHOLE_IMAGE_HASHES
 from app.matching.templates import COLOURS, PATTERN
-from app.storage import Pictures
+from app.storage import Pictures, open_rendition
 
 MEDOID, SINGLE = LINKAGES = ("medoid", "single")
 BITS_OF = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, PATTERN: 64 * PATTERN_WORDS}
@@ -210,10 +210,7 @@ def draw_mean(connection: Connection, pictures: Pictures, owners: Owners, wanted
 
 
 def _renditions(pictures: Pictures, rows: Sequence[AnyRow]) -> Iterator[Image.Image]:
-    """Stored renditions, which this service wrote itself and may therefore decode in this process."""
+    """The renditions of images, but of those deleted between the look-up and here."""
     for row in rows:
-        try:
-            data = pictures.rendition(row.image_id).read_bytes()
-        except FileNotFoundError:
-            continue  # deleted between the look-up and here
-        yield Image.open(io.BytesIO(data), formats=["JPEG"])
+        with suppress(FileNotFoundError):
+            yield open_rendition(pictures, row.image_id)

@@ -1,6 +1,5 @@
 """Templates: reference pictures of damage, made, changed and deleted. What they are found in: recognition, jobs."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from app.imaging import Fingerprinted
 from app.ingest import Intake, Upload
 from app.matching.regions import Box
 from app.matching.templates import COLOURS, FARTHEST_BY, PATTERN, code_to_bytes
-from app.storage import Pictures
+from app.storage import Pictures, open_rendition
 
 FINGERPRINTS = tuple(FARTHEST_BY)
 # Of 512 bits for patterns: within 120 of a cut-out of steel are a third of the photos of its class, one of 120 of
@@ -69,7 +68,7 @@ def make_template(
     template_id = uuid4()
     try:
         found = intake.keep(pictures, template_id, upload)
-        picture = _opened(pictures, template_id)
+        picture = open_rendition(pictures, template_id)
         box = _in_rendition(new.region, found, picture)
         code = _code(new.fingerprint, picture, None if new.region is None else box)
         with engine.begin() as connection:
@@ -153,12 +152,6 @@ def _log(connection: Connection, actor: str, action: str, row: AnyRow, detail: d
         subject=str(row.template_id),
         detail={"name": row.name} | detail,
     )
-
-
-def _opened(pictures: Pictures, template_id: UUID) -> Image.Image:
-    """The rendition, which this service wrote itself and may therefore decode in this process."""
-    data = pictures.rendition(template_id).read_bytes()
-    return Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB")
 
 
 def _in_rendition(region: Box | None, found: Fingerprinted, picture: Image.Image) -> Box:

@@ -25,7 +25,7 @@ from app.embedded import EmbeddedServer
 from app.imaging import DecodeLimits, DecodePool
 from app.settings import Settings
 from benchmarks.pictures import drawn_jpegs
-from benchmarks.report import Bar, quantile, show, table
+from benchmarks.report import Bar, show, times_table
 from benchmarks.rows import fill
 from benchmarks.service import Client, Service
 
@@ -155,12 +155,7 @@ def main(size: int, starts: int, uploads: int, searches: int, keep: Path | None,
         Bar("upload beyond fingerprinting", median(overhead), MOST_OVERHEAD_MS, "ms"),
         Bar("similar, radius 10", median(similar["as stored"]), MOST_SIMILAR_MS, "ms"),
     ]
-    rows = [
-        [name, str(len(times)), f"{median(times):.1f}", f"{quantile(times, 0.95):.1f}"]
-        for name, times in measured.items()
-    ]
-    header = [f"{size:,} images stored", "times", "median ms", "95% within ms"]
-    show(figures, table(header, rows), bars, as_json=as_json)
+    show(figures, times_table(f"{size:,} images stored", measured), bars, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks.collection import UPLOAD_BYTES, stored_collection
 from benchmarks.pictures import drawn_jpegs, drawn_pixels
-from benchmarks.report import Bar, quantile, show, table
+from benchmarks.report import Bar, quantile, show, times_table
 from benchmarks.service import Client, Service
 
 WARM_UPS = 5
@@ -148,12 +148,7 @@ def main(size: int, runs: int, uploads: int, keep: Path | None, as_json: bool) -
         Bar("95 % of uploads while clustering", quantile(by_clusters, 0.95) / usual, MOST_SLOWER, "x"),
         Bar("... while templates are compared", quantile(by_templates, 0.95) / usual, MOST_SLOWER, "x"),
     ]
-    rows = [
-        [name, str(len(times)), f"{median(times):.1f}", f"{quantile(times, 0.95):.1f}"]
-        for name, times in measured.items()
-    ]
-    header = [f"{size:,} images stored", "times", "median ms", "95% within ms"]
-    show(measured, table(header, rows), bars, as_json=as_json)
+    show(measured, times_table(f"{size:,} images stored", measured), bars, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -48,6 +48,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return f"| {' | '.join([cells[0].ljust(widths[0]), *numbers])} |"
 
     return "\n".join(line(cells) for cells in (header, rule, *rows))
+
+
+def times_table(title: str, measured: Mapping[str, Sequence[float]]) -> str:
+    """How often what was timed, its median, and what 95 % of times are within, in milliseconds."""
+    rows = [
+        [name, str(len(times)), f"{quantile(times, 0.5):.1f}", f"{quantile(times, 0.95):.1f}"]
+        for name, times in measured.items()
+    ]
+    return table([title, "times", "median ms", "95% within ms"], rows)
 
 
 def show(figures: dict[str, Any], shown: str, bars: Sequence[Bar], *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from app.pattern_report import pattern_report
 from app.report_page import Report
 from app.settings import settings_from_environment
 from tests.pictures import encoded, surface
-from tests.web.api import upload
+from tests.web.api import finished, upload
 
 JUNE = "2026-06-1"
 
@@ -30,14 +30,6 @@ def report(parts: Parts, wanted: Filter | None = None, run_id: UUID | None = Non
         )
 
 
-def finished(client: TestClient, job_id: str) -> None:
-    deadline = time.monotonic() + 30
-    while (job := client.get(f"/jobs/{job_id}").json())["state"] in ("queued", "running"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert job["state"] == "succeeded", job
-
-
 @pytest.fixture
 def scratched(client: TestClient) -> TestClient:
     """Six pictures of two surfaces, of two plants, their clusters, and a template of the first surface."""
@@ -45,7 +37,8 @@ def scratched(client: TestClient) -> TestClient:
         picture = surface(number, period=(6, 16)[number % 2])
         labels = {"plant": "AB"[number % 2], "claimed_at": f"{JUNE}{number}"}
         assert upload(client, f"KD-{number}", encoded(picture), labels=json.dumps(labels)).status_code == 201
-    finished(client, client.post("/clusters", json={"min_size": 2}).json()["job_id"])
+    job = finished(client, client.post("/clusters", json={"min_size": 2}).json()["job_id"])
+    assert job["state"] == "succeeded", job
     file = {"file": ("t.png", encoded(surface(0, period=6)))}
     region = {"x": 0, "y": 0, "width": 320, "height": 240}
     named = {"name": "<b>rough</b>", "max_distance": "150", "region": json.dumps(region)}

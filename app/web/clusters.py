@@ -1,6 +1,8 @@
 """`/clusters` and `/patterns/trends`: what images are alike, and how often they come."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import anyio
 from fastapi import APIRouter, Query, Request, Response
@@ -27,8 +29,9 @@ from app.patterns import (
     question,
     trends,
 )
+from app.templates import MOST_TEMPLATES
 from app.web.access import QualityControl
-from app.web.filters import Filtered, checked_filter
+from app.web.filters import MAX_PER_PAGE, Filtered, Paged, checked_filter
 from app.web.form import check_labels, read_body
 from app.web.opaque import opaque_id
 from app.web.parts import Searches, WithParts
@@ -46,18 +49,13 @@ from app.web.pattern_schemas import (
     run_json,
     whole_run_json,
 )
+from app.web.pictures import PNG, png
 from app.web.query import Number
 from app.web.schemas import Job, job_json, problem_responses
 
 router = APIRouter(tags=["clusters"])
 
-MAX_PER_PAGE = 200
-MOST_TEMPLATES = 500
-PRIVATE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
-_PNG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {}}, "description": "The picture."},
-    **problem_responses(404),
-}
+_DRAWN = {**PNG, **problem_responses(404)}
 CLUSTERS_BODY = {
     "requestBody": {
         "required": False,
@@ -77,7 +75,7 @@ class NoParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ListParameters(Filtered):
+class ListParameters(Paged):
     """Query parameters of the list of clusters."""
 
     run_id: str | None = Field(default=None, description="Left out: the newest run.")
@@ -85,15 +83,6 @@ class ListParameters(Filtered):
         default="largest",
         description="`growing`: by how many more images came in the newest four weeks than in the four before.",
     )
-    limit: Number = Field(default=50, ge=1, le=MAX_PER_PAGE, description="Clusters per page.")
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
-
-
-class MemberParameters(Filtered):
-    """Query parameters of one cluster."""
-
-    limit: Number = Field(default=50, ge=1, le=MAX_PER_PAGE, description="Members per page.")
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 class TrendParameters(Filtered):
@@ -168,7 +157,7 @@ def get_run(
 @router.get("/clusters/{cluster_id}", responses=problem_responses(400, 404))
 async def get_cluster(
     cluster_id: str,
-    parameters: Annotated[MemberParameters, Query()],
+    parameters: Annotated[Paged, Query()],
     caller: QualityControl,  # noqa: ARG001 - checks the role
     parts: WithParts,
     searches: Searches,
@@ -177,7 +166,9 @@ async def get_cluster(
     return await anyio.to_thread.run_sync(lambda: _whole(parts, cluster_id, parameters), limiter=searches)
 
 
-@router.get("/clusters/{cluster_id}/sheet.png", response_class=Response, responses=_PNG)
+@router.get(
+    "/clusters/{cluster_id}/sheet.png", response_class=Response, responses={**PNG, **problem_responses(404)}
+)
 async def get_sheet(
     cluster_id: str,
     parameters: Annotated[Filtered, Query()],
@@ -191,7 +182,9 @@ async def get_sheet(
     )
 
 
-@router.get("/clusters/{cluster_id}/mean.png", response_class=Response, responses=_PNG)
+@router.get(
+    "/clusters/{cluster_id}/mean.png", response_class=Response, responses={**PNG, **problem_responses(404)}
+)
 async def get_mean(
     cluster_id: str,
     parameters: Annotated[Filtered, Query()],
@@ -234,7 +227,7 @@ def _question(body: Any) -> Question:
     )
 
 
-def _run_id(value: str | None) -> Any:
+def _run_id(value: str | None) -> UUID | None:
     return None if value is None else opaque_id(value, "run_id")
 
 
@@ -253,17 +246,16 @@ def _list(parts: Parts, parameters: ListParameters) -> ClusterList:
     )
 
 
-def _whole(parts: Parts, cluster_id: str, parameters: MemberParameters) -> WholeCluster:
+def _whole(parts: Parts, cluster_id: str, parameters: Paged) -> WholeCluster:
     wanted, limit = parameters.wanted(), parameters.limit
-    subject = f"cluster {cluster_id} {wanted.json}"
     with session.reading(parts.engine) as connection:
         row = found_cluster(connection, opaque_id(cluster_id, "cluster_id"))
         run = clusters.run_of(connection, row)
-        if parameters.cursor is None:
-            of_run, after = row.id, (-1, -1)
-        else:
-            of_run, *rest = decode_cursor(parameters.cursor, f"{subject} {row.id}", 3)
-            after = (rest[0], rest[1])
+        subject = f"cluster {row.id} {wanted.json}"  # by the row: the cluster of one run
+        after = (-1, -1)
+        if parameters.cursor is not None:
+            distance, seq = decode_cursor(parameters.cursor, subject, 2)
+            after = (distance, seq)
         owners = Owners.cluster(row.id)
         found = occurrences_of(connection, owners, wanted).get(row.id, Occurrence())
         members = occurrences.nearest_members(connection, owners, wanted, limit=limit + 1, after=after)
@@ -272,17 +264,15 @@ def _whole(parts: Parts, cluster_id: str, parameters: MemberParameters) -> Whole
         **cluster_json(run, row, found).model_dump(),
         run=run_json(run),
         members=[member_json(member) for member in members[:limit]],
-        next_cursor=None
-        if last is None
-        else encode_cursor(f"{subject} {row.id}", of_run, last.distance, last.created_seq),
+        next_cursor=None if last is None else encode_cursor(subject, last.distance, last.created_seq),
     )
 
 
-def _drawn(parts: Parts, cluster_id: str, wanted: Filter, draw: Any) -> Response:
+def _drawn(parts: Parts, cluster_id: str, wanted: Filter, draw: Callable[..., bytes]) -> Response:
     with session.reading(parts.engine) as connection:
         row = found_cluster(connection, opaque_id(cluster_id, "cluster_id"))
         drawn = draw(connection, parts.pictures, Owners.cluster(row.id), wanted)
-    return Response(drawn, media_type="image/png", headers=PRIVATE)
+    return png(drawn)
 
 
 def _trends(parts: Parts, parameters: TrendParameters) -> TrendsAnswer:

@@ -9,7 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from app.catalog.filters import Filter
 from app.errors import InvalidValue
 from app.web.form import read_labels
+from app.web.query import Number
 
+MAX_PER_PAGE = 200
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -44,6 +46,13 @@ class Filtered(BaseModel):
     def wanted(self) -> Filter:
         """The filter. Raises InvalidValue."""
         return checked_filter(Filter(read_labels(self.labels), self.from_day, self.to_day))
+
+
+class Paged(Filtered):
+    """Query parameters of a list that comes in pages."""
+
+    limit: Number = Field(default=50, ge=1, le=MAX_PER_PAGE, description="Per page.")
+    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 def checked_filter(wanted: Filter) -> Filter:

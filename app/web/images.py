@@ -23,6 +23,7 @@ from app.web.access import Admin, Reader, check_own
 from app.web.form import MAX_LABELS, check_labels, read_body
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
+from app.web.pictures import PNG, PRIVATE, png
 from app.web.query import Number
 from app.web.schemas import (
     Image,
@@ -37,7 +38,6 @@ from app.web.schemas import (
 router = APIRouter(prefix="/images/{image_id}", tags=["images"], responses=problem_responses(404))
 
 THUMBNAIL_SIDE = 256
-_PRIVATE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
 MAX_MATCHES_PER_PAGE = 200
 
 PATCH_BODY = {
@@ -76,7 +76,7 @@ def get_content(
     """Fetch the uploaded bytes, the upright picture of at most 512 px, or a thumbnail of at most 256 px."""
     with parts.engine.connect() as connection:
         row = _own_row(connection, image_id, caller)
-    headers = dict(_PRIVATE)
+    headers = dict(PRIVATE)
     original = size == "original"
     path = (parts.pictures.original if original else parts.pictures.rendition)(row.image_id)
     try:
@@ -95,7 +95,7 @@ def get_content(
 @router.get(
     "/hashes.png",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "The picture."}},
+    responses=PNG,
 )
 def get_hashes(
     image_id: str,
@@ -113,7 +113,7 @@ def get_hashes(
         else:
             second = _own_row(connection, other, caller, field="other")
             drawn = hashes_of_pair(connection, parts.pictures, row, second)
-    return Response(drawn, media_type="image/png", headers=_PRIVATE)
+    return png(drawn)
 
 
 @router.get("/segments")

@@ -186,7 +186,7 @@ class RunList(BaseModel):
 
 
 class Cluster(BaseModel):
-    """Images that are all within the run's distance of the medoid."""
+    """Images that are all within the run's distance of the medoid; by single linkage, of one another in steps."""
 
     model_config = shown(examples.CLUSTER)
 

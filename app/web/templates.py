@@ -27,7 +27,7 @@ from app.templates import (
     make_template,
 )
 from app.web.access import QualityControl
-from app.web.filters import Filtered
+from app.web.filters import Filtered, Paged
 from app.web.form import Form, read_body, read_form, read_json, storable
 from app.web.opaque import opaque_id
 from app.web.parts import Searches, Uploads, WithParts
@@ -38,17 +38,14 @@ from app.web.pattern_schemas import (
     template_json,
     template_match_json,
 )
-from app.web.query import Number
+from app.web.pictures import PNG, PRIVATE, png
 from app.web.schemas import problem_responses
 
 router = APIRouter(prefix="/templates", tags=["templates"], responses=problem_responses(404))
 
-MAX_PER_PAGE = 200
 MAX_NAME_CHARACTERS = 120
 COMPARING_SECONDS = 2
-PRIVATE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
 _FIELDS = ("name", "fingerprint", "max_distance", "enabled", "region")
-_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "The picture."}}
 _BOX = {
     "type": "object",
@@ -120,13 +117,6 @@ class _Region(BaseModel):
     height: int = Field(ge=1, le=10**6)
 
 
-class MatchParameters(Filtered):
-    """Query parameters of lists of templates and of a template's matches."""
-
-    limit: Number = Field(default=50, ge=1, le=MAX_PER_PAGE, description="Per page.")
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
-
-
 @router.post("", status_code=201, openapi_extra=TEMPLATE_BODY, responses=problem_responses(409, 415, 507))
 async def create_template(
     request: Request, response: Response, caller: QualityControl, parts: WithParts, uploads: Uploads
@@ -158,7 +148,7 @@ async def create_template(
 
 @router.get("")
 def list_templates(
-    parameters: Annotated[MatchParameters, Query()],
+    parameters: Annotated[Paged, Query()],
     caller: QualityControl,  # noqa: ARG001 - checks the role
     parts: WithParts,
 ) -> TemplateList:
@@ -209,7 +199,7 @@ def get_content(
 @router.get("/{template_id}/matches", responses=problem_responses(400, 503))
 async def get_matches(
     template_id: str,
-    parameters: Annotated[MatchParameters, Query()],
+    parameters: Annotated[Paged, Query()],
     caller: QualityControl,  # noqa: ARG001 - checks the role
     parts: WithParts,
     searches: Searches,
@@ -218,7 +208,7 @@ async def get_matches(
     return await anyio.to_thread.run_sync(lambda: _matches(parts, template_id, parameters), limiter=searches)
 
 
-@router.get("/{template_id}/sheet.png", response_class=Response, responses=_PNG)
+@router.get("/{template_id}/sheet.png", response_class=Response, responses=PNG)
 async def get_sheet(
     template_id: str,
     parameters: Annotated[Filtered, Query()],
@@ -235,7 +225,7 @@ async def get_sheet(
             return draw_sheet(connection, parts.pictures, Owners.template(row.id), wanted)
 
     drawn = await anyio.to_thread.run_sync(draw, limiter=searches)
-    return Response(drawn, media_type="image/png", headers=PRIVATE)
+    return png(drawn)
 
 
 @router.patch("/{template_id}", openapi_extra=PATCH_BODY)
@@ -274,7 +264,7 @@ def _ask(parts: Parts, caller: Caller) -> None:
         ask_for_scan(connection, caller.actor)
 
 
-def _matches(parts: Parts, template_id: str, parameters: MatchParameters) -> TemplateMatches:
+def _matches(parts: Parts, template_id: str, parameters: Paged) -> TemplateMatches:
     wanted = parameters.wanted()
     subject = f"template {template_id} {wanted.json}"
     with session.reading(parts.engine) as connection:

@@ -1,5 +1,6 @@
 """Short words for what most tests of the API do."""
 
+import time
 from typing import Any
 
 from starlette.testclient import TestClient
@@ -29,3 +30,14 @@ def assert_problem(response: Any, status: int, field: str | None = None) -> Any:
     if field is not None:
         assert members["field"] == field
     return members
+
+
+def finished(client: TestClient, job_id: str, seconds: float = 30.0) -> Any:
+    """Wait for a job to end; its members."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        job = client.get(f"/jobs/{job_id}").json()
+        if job["state"] not in ("queued", "running"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"job still {job}")

@@ -17,7 +17,7 @@ from app.catalog import jobs, occurrences
 from app.parts import Parts
 from tests.pictures import drawn, encoded, surface
 from tests.test_clustering import A, B, C, add
-from tests.web.api import assert_problem, upload
+from tests.web.api import assert_problem, finished, upload
 
 MakeKey = Callable[..., str]
 
@@ -26,16 +26,6 @@ PAIRS = {"fingerprint": "phash", "max_distance": 4, "min_size": 2}
 
 def using(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
-
-
-def finished(client: TestClient, job_id: str, seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        job = client.get(f"/jobs/{job_id}").json()
-        if job["state"] not in ("queued", "running"):
-            return job
-        time.sleep(0.05)
-    raise AssertionError(f"job still {job}")
 
 
 def cluster(client: TestClient, **body: Any) -> Any:

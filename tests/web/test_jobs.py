@@ -16,17 +16,7 @@ from app.matching.kinds import Rule
 from app.parts import Parts, rule_from
 from tests.pictures import drawn, encoded, photo, receipt
 from tests.rows import insert_rows
-from tests.web.api import assert_problem, upload, uploaded
-
-
-def finished(client: TestClient, job_id: str, seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        job = client.get(f"/jobs/{job_id}").json()
-        if job["state"] not in ("queued", "running"):
-            return job
-        time.sleep(0.05)
-    raise AssertionError(f"job still {job}")
+from tests.web.api import assert_problem, finished, upload, uploaded
 
 
 def test_reindex_answers_202_and_swaps_in_an_index_that_equals_the_table(

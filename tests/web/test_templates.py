@@ -19,7 +19,7 @@ from app.parts import Parts
 from tests.pictures import drawn, encoded, photo, surface
 from tests.rows import insert_rows
 from tests.web import test_jobs
-from tests.web.api import assert_problem, upload, uploaded
+from tests.web.api import assert_problem, finished, upload, uploaded
 
 DAMAGE = {"x": 160, "y": 120, "width": 240, "height": 240}
 ELSEWHERE = {"x": 400, "y": 0, "width": 240, "height": 240}
@@ -826,7 +826,7 @@ def test_images_that_get_their_pattern_from_a_job_are_compared_then(
     test_jobs.ask_for_fill(engine)
     with engine.connect() as connection:
         job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
-    assert test_jobs.finished(client, str(job_id))["result"]["images"] == 1
+    assert finished(client, str(job_id))["result"]["images"] == 1
     deadline = time.monotonic() + SECONDS
     while not (found := matches(client, template_id))["matches"] and time.monotonic() < deadline:
         time.sleep(0.05)
