@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from app.catalog import images, templates
 from app.catalog.fingerprints import fingerprints_of, pattern_of_row
 from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
@@ -17,7 +19,7 @@ from app.fingerprints.value import COLUMN_OF, FINGERPRINTED, colour_code_from_by
 from app.imaging.normalise import normalised_size
 from app.matching.places import Tiles, box_of
 from app.matching.regions import Box
-from app.matching.templates import COLOURS, PATTERN, turned_distances
+from app.matching.templates import COLOURS, PATTERN, Background, turned_distances
 
 
 def recognise(connection: Connection, known: Templates, seqs: Sequence[int]) -> set[int]:
@@ -67,6 +69,29 @@ class _LookedAt:
             whole_match(template, rows[number].id, int(distances[number]), int(turns[number]))
             for number in np.flatnonzero(distances <= template.max_distance)
         ]
+
+
+def store_scan(
+    connection: Connection,
+    template: Template,
+    found: Sequence[NewTemplateMatch],
+    distances: NDArray[np.signedinteger[Any]],
+    *,
+    up_to: int,
+) -> None:
+    """Make `found` all the matches of a template that was compared with all images, as they were at a stamp.
+
+    `distances` are those to all of them. `connection` is in autocommit mode.
+    """
+    store_template_matches(connection, [(template.row_id, template.change_seq)], found, up_to=up_to)
+    # Not in one transaction with the matches: an upload that holds the template waits for those.
+    templates.finish_scan(
+        connection,
+        template,
+        Background.of(distances),
+        compared=len(distances),
+        live=images.count_live(connection),
+    )
 
 
 def region_match(

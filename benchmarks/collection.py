@@ -50,6 +50,11 @@ def stored_collection(
     with EmbeddedServer.start(folder / "database") as server, _engine(server.url) as engine:
         schema.migrate(engine)
         filling(engine, size)
+        with engine.begin() as connection:
+            # The jobs of a run that broke off would go on.
+            connection.execute(
+                text("UPDATE job SET state = 'cancelled', finished_at = now() WHERE finished_at IS NULL")
+            )
     # Started anew, so that nothing of the filling is still being written.
     with EmbeddedServer.start(folder / "database") as server, _engine(server.url) as engine:
         yield engine

@@ -694,7 +694,9 @@ def test_the_run_after_the_first_is_read_as_fast(parts: Parts, engine: Engine) -
     count = 9000
     (first,) = add(engine, A)
     own = {"id", "image_id", "created_seq", "change_seq", "phash", "sha256", "claim_id"}
-    others = ", ".join(column.name for column in image.columns if column.name not in own)
+    others = ", ".join(
+        column.name for column in image.columns if column.name not in own and not column.computed
+    )
     with engine.begin() as connection:
         connection.execute(
             text(

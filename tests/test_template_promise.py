@@ -4,6 +4,7 @@ What every call told is written down with the times of its begin and its end; af
 matches, are compared with the plain comparison of every image with every template.
 """
 
+import itertools
 import random
 import threading
 import time
@@ -39,6 +40,7 @@ from tests.pictures import encoded, surface
 UPLOADERS = 4
 UPLOADS = 16  # by each of them
 CHANGERS = 2
+FIRST_TEMPLATES = 4  # each of them makes before the uploads begin, which may be over soon
 SIZE = (200, 160)
 SURFACES = 3
 
@@ -94,7 +96,8 @@ def picture(kind: int, rng: random.Random) -> bytes:
     )
 
 
-def upload_some(parts: Parts, log: Log, seed: int) -> None:
+def upload_some(parts: Parts, log: Log, seed: int, ready: threading.Barrier) -> None:
+    ready.wait()
     rng = random.Random(seed)
     sent: list[tuple[str, bytes]] = []
     mine: list[UUID] = []
@@ -123,11 +126,15 @@ def upload_some(parts: Parts, log: Log, seed: int) -> None:
                 delete_image(parts.engine, parts.pictures, mine.pop(), actor="test")
 
 
-def change_some(parts: Parts, log: Log, seed: int, stop: threading.Event) -> None:
+def change_some(parts: Parts, log: Log, seed: int, ready: threading.Barrier, stop: threading.Event) -> None:
     rng = random.Random(seed)
     mine: list[UUID] = []
-    while not stop.is_set():
-        what = rng.random()
+    for number in itertools.count():
+        if number == FIRST_TEMPLATES:
+            ready.wait()
+        if stop.is_set():
+            return
+        what = 0.0 if number < FIRST_TEMPLATES else rng.random()
         begun = time.monotonic()
         if what < 0.4 or not mine:
             fingerprint = rng.choice(("pattern", "pattern", "phash", "colorhash"))
@@ -180,6 +187,7 @@ def end_jobs(engine: Engine) -> None:
 def run(workers: list[Parts]) -> Log:
     """Everything at once; then the scan, so that all is compared."""
     log, stop = Log(), threading.Event()
+    ready = threading.Barrier(UPLOADERS + CHANGERS, timeout=60)
     with workers[0].engine.begin() as connection:
         connection.execute(text(WIDEN_THE_WINDOW))
 
@@ -192,13 +200,14 @@ def run(workers: list[Parts]) -> Log:
                 end_jobs(workers[1].engine)
             stop.wait(0.02)
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(1 + CHANGERS + UPLOADERS) as threads:
         others = [threads.submit(keep_scanning)] + [
-            threads.submit(change_some, workers[number % 2], log, 100 + number, stop)
+            threads.submit(change_some, workers[number % 2], log, 100 + number, ready, stop)
             for number in range(CHANGERS)
         ]
         uploading = [
-            threads.submit(upload_some, workers[number % 2], log, number) for number in range(UPLOADERS)
+            threads.submit(upload_some, workers[number % 2], log, number, ready)
+            for number in range(UPLOADERS)
         ]
         try:
             for each in uploading:

@@ -28,7 +28,7 @@ class Filter:
             values["filter_labels"] = json.dumps(dict(self.labels))
         for name, sign, day in (("from_day", ">=", self.from_day), ("to_day", "<=", self.to_day)):
             if day is not None:
-                parts.append(f"happened_on({image}.labels, {image}.uploaded_at) {sign} :filter_{name}")
+                parts.append(f"{image}.day {sign} :filter_{name}")
                 values[f"filter_{name}"] = day
         return " AND ".join(parts) or "TRUE", values
 

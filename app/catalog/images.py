@@ -148,9 +148,9 @@ def newest_day(connection: Connection, wanted: Filter) -> dt.date:
     condition, values = wanted.condition("image")
     day: dt.date = connection.execute(
         text(
-            "SELECT coalesce(greatest(least(max(happened_on(labels, uploaded_at)), today), '1970-01-01'), today)"  # noqa: S608
-            " FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) t LEFT JOIN image"
-            f" ON deleted_at IS NULL AND {condition} GROUP BY today"
+            "SELECT greatest(least(newest, today), '1970-01-01')"  # noqa: S608
+            f" FROM (SELECT (SELECT max(day) FROM image WHERE deleted_at IS NULL AND {condition}) AS newest,"
+            "  (now() AT TIME ZONE 'UTC')::date AS today) t"
         ),
         values,
     ).scalar_one()
@@ -263,7 +263,11 @@ def lock_live(
 
 def bury(connection: Connection, ids: Sequence[int]) -> None:
     """Turn live images into tombstones: ids, stamps and `deleted_at` stay, all else is emptied."""
-    emptied = {column.name: null() for column in image.columns if column.name not in KEPT_BY_TOMBSTONE}
+    emptied = {
+        column.name: null()
+        for column in image.columns
+        if column.name not in KEPT_BY_TOMBSTONE and column.computed is None
+    }
     connection.execute(
         update(image)
         .where(image.c.id == func.any(_bigints("ids")), LIVE)

@@ -11,6 +11,8 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -119,6 +121,7 @@ image = Table(
     Column("fingerprint_version", Integer),
     Column("library_versions", JSON),
     Column("labels", JSON),
+    Column("day", Date, Computed("happened_on(labels, uploaded_at)", persisted=True)),
     Column("source", JSON),
     Column("exif", JSON),
     _time("taken_at"),
@@ -147,6 +150,7 @@ image = Table(
         "image_claim_sha256", "claim_id", "sha256", unique=True, postgresql_where=text("deleted_at IS NULL")
     ),
     Index("image_sha256", "sha256", postgresql_where=text("deleted_at IS NULL")),
+    Index("image_day", "day", postgresql_where=text("deleted_at IS NULL")),
     Index(
         "image_pixel_sha256",
         "pixel_sha256",

@@ -160,8 +160,7 @@ def _found(owners: Owners, wanted: Filter) -> tuple[str, dict[str, Any]]:
     condition, values = wanted.condition("i")
     found = (
         "SELECT m.owner, m.distance, m.transform, m.region, i.id, i.image_id, i.created_seq, i.claim_id,"
-        " i.uploaded_at, i.labels,"
-        f" happened_on(i.labels, i.uploaded_at) AS day FROM ({owners.members}) m"
+        f" i.uploaded_at, i.labels, i.day FROM ({owners.members}) m"
         f" JOIN image i ON i.id = m.image_id WHERE i.deleted_at IS NULL AND {condition}"
     )
     return found, dict(owners.values) | values

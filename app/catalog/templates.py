@@ -68,12 +68,6 @@ def count_to_scan(connection: Connection) -> int:
     return number
 
 
-def newest_stamp(connection: Connection) -> int:
-    """The newest change stamp of the table, 0 for an empty one."""
-    stamp: int = connection.execute(select(func.coalesce(func.max(template.c.change_seq), 0))).scalar_one()
-    return stamp
-
-
 def scan_outgrown(connection: Connection, images: int) -> None:
     """Have those compared anew that were so when there was a tenth of so many images, or too few for chances."""
     outgrown = or_(
