@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,11 @@ def main() -> None:
     # Hashes and pattern are computed side by side, and would wait 5 ms for their turn.
     sys.setswitchinterval(0.0002)
     os.nice(_NICENESS)  # from here on: starting up should not wait
+    with suppress(BrokenPipeError):  # the parent is gone, which is nothing to complain about
+        _serve(decoder, answers)
+
+
+def _serve(decoder: Decoder, answers: int) -> None:
     protocol.write_all(answers, protocol.framed(protocol.ACCEPTED))
     frames = protocol.Frames()
     while data := os.read(sys.stdin.fileno(), 1 << 16):

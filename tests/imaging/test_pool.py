@@ -1,12 +1,15 @@
 """The pool: what callers get while decoding processes crash, hang, die and are replaced."""
 
 import importlib.util
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +196,16 @@ def test_a_process_ends_when_its_parent_is_gone(make_pool):
     (process,) = pool._running
     process._tasks.close()
     wait_until(lambda: not process.alive)
+
+
+def test_a_process_whose_parent_went_while_it_started_says_nothing():
+    command = [sys.executable, "-P", "-m", "app.imaging.child", json.dumps(asdict(DecodeLimits()))]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE) as child:
+        os.close(writer)
+        _, said = child.communicate(timeout=60)
+    assert (child.returncode, said) == (0, b"")
 
 
 def test_a_process_inherits_no_secrets(make_pool, monkeypatch):
