@@ -51,9 +51,12 @@ def stored_collection(
         schema.migrate(engine)
         filling(engine, size)
         with engine.begin() as connection:
-            # The jobs of a run that broke off would go on.
+            # What a run that broke off has left: its jobs would go on, its templates be compared with uploads.
             connection.execute(
-                text("UPDATE job SET state = 'cancelled', finished_at = now() WHERE finished_at IS NULL")
+                text(
+                    "UPDATE job SET state = 'cancelled', finished_at = now() WHERE finished_at IS NULL;"
+                    " UPDATE template SET enabled = false WHERE deleted_at IS NULL"
+                )
             )
     # Started anew, so that nothing of the filling is still being written.
     with EmbeddedServer.start(folder / "database") as server, _engine(server.url) as engine:
