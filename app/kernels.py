@@ -4,9 +4,13 @@ That fills the cache: `NUMBA_CACHE_DIR` says where it is, `NUMBA_CPU_NAME` fixes
 for. Importing the modules is all it takes.
 """
 
+import app.fingerprints.keypoint_kernels
 import app.fingerprints.pattern_kernels
+import app.fingerprints.scale_space_kernels
 import app.index.id_kernels
 import app.index.join_kernels
 import app.index.table_kernels
+import app.matching.alignment_kernels
 import app.matching.cluster_kernels
+import app.matching.overlap_kernels
 import app.matching.place_kernels  # noqa: F401 - the others are imported by these

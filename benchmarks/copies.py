@@ -40,11 +40,7 @@ def photos(kept: Path | None) -> list[Photo]:
         # Written by this program below, at the place that its user names.
         found: list[Photo] = pickle.loads(kept.read_bytes())
         return found
-    paths = sorted(
-        path for path in (DATA / "photos").rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
-    )
-    if not paths:
-        raise SystemExit("the folder of real photos is not here; CLAIMPRINT_DATA names it")
+    paths = photo_files()
     with ProcessPoolExecutor() as processes:
         pending = processes.map(_photo, paths, chunksize=4)
         with click.progressbar(pending, len(paths), label="fingerprinting photos and edits") as bar:
@@ -54,13 +50,28 @@ def photos(kept: Path | None) -> list[Photo]:
     return found
 
 
+def photo_files() -> list[Path]:
+    """Every real photo, in the order of their names."""
+    paths = sorted(
+        path for path in (DATA / "photos").rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
+    )
+    if not paths:
+        raise SystemExit("the folder of real photos is not here; CLAIMPRINT_DATA names it")
+    return paths
+
+
+def half_of(path: Path) -> int:
+    """0 or 1: by its name, so that it is the same wherever photos are counted."""
+    return zlib.crc32(path.name.encode()) % 2
+
+
 def _photo(path: Path) -> Photo:
     with Image.open(path) as opened:
         small = shrunk(opened)
     return Photo(
         name=path.name,
         folder=path.parent.name,
-        half=zlib.crc32(path.name.encode()) % 2,
+        half=half_of(path),
         own=_of(path.read_bytes()),
         copies={name: _of(data) for name, data in edited(small).items()},
     )

@@ -1,0 +1,211 @@
+"""The compiled loops that lay one picture on another to the pixel, and compare them block by block."""
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+from app.compiling import compiled
+
+PARAMETERS = 8
+"""Of a homography, row by row; its last number is 1."""
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+_picture = types.Array(types.float32, 2, "C")
+_kept = types.Array(types.float32, 2, "C", readonly=True)
+_matrix = types.Array(types.float64, 2, "C", readonly=True)
+_sums = types.Array(types.float64, 2, "C")
+_vector = types.Array(types.float64, 1, "C")
+_scores = types.Array(types.float32, 1, "C")
+
+
+@compiled(types.void(_kept, types.int64, types.float64, _picture))
+def normalise_locally(picture: Floats, reach: int, noise: float, target: Floats) -> None:
+    """What each pixel differs from the mean around it by, in standard deviations around it, `noise` added to these.
+
+    Around it are 2 `reach` + 1 pixels each way, less at the edges. So light that changes over a picture counts
+    little.
+    """
+    height, width = picture.shape
+    sums, squares = np.zeros((height + 1, width + 1)), np.zeros((height + 1, width + 1))
+    for y in range(height):
+        row, row_squares = 0.0, 0.0
+        for x in range(width):
+            value = np.float64(picture[y, x])
+            row += value
+            row_squares += value * value
+            sums[y + 1, x + 1] = sums[y, x + 1] + row
+            squares[y + 1, x + 1] = squares[y, x + 1] + row_squares
+    for y in range(height):
+        top, bottom = max(y - reach, 0), min(y + reach + 1, height)
+        for x in range(width):
+            left, right = max(x - reach, 0), min(x + reach + 1, width)
+            count = (bottom - top) * (right - left)
+            mean = (sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]) / count
+            square = squares[bottom, right] - squares[top, right] - squares[bottom, left] + squares[top, left]
+            variance = max(square / count - mean * mean, 0.0) + noise * noise
+            target[y, x] = (picture[y, x] - mean) / np.sqrt(variance)
+
+
+@njit(nogil=True)
+def _solve(matrix: Doubles, vector: Doubles, size: int) -> bool:
+    """Replace `vector` by the solution of a symmetric positive system (Cholesky); False where it has none."""
+    for column in range(size):
+        for row in range(column, size):
+            total = matrix[row, column]
+            for k in range(column):
+                total -= matrix[row, k] * matrix[column, k]
+            if row == column:
+                if total <= 0:
+                    return False
+                matrix[row, row] = np.sqrt(total)
+            else:
+                matrix[row, column] = total / matrix[column, column]
+    for row in range(size):
+        for k in range(row):
+            vector[row] -= matrix[row, k] * vector[k]
+        vector[row] /= matrix[row, row]
+    for row in range(size - 1, -1, -1):
+        for k in range(row + 1, size):
+            vector[row] -= matrix[k, row] * vector[k]
+        vector[row] /= matrix[row, row]
+    return True
+
+
+@compiled(types.float64(_kept, _kept, _matrix, types.int64, types.int64, types.float64, _sums, _vector))
+def find_step(
+    template: Floats,
+    picture: Floats,
+    warp: Doubles,
+    free: int,
+    every: int,
+    usual: float,
+    sums: Doubles,
+    step: Doubles,
+) -> float:
+    """The next step of Gauss and Newton that lays a picture on a template; returns how well it lies now.
+
+    `warp` float64[3, 3] takes pixels of the template, centred and scaled to -1 to 1 along the long side, to
+    pixels of the picture; the first `free` of its numbers are changed, by `step` float64[8]. Every n-th pixel
+    and row count, the less the more they differ beyond `usual` (Cauchy's weights). Returned is the correlation,
+    -2 where too little of the picture lies on the template, or no step is to be found. `sums` float64[8, 8] is
+    scratch space.
+    """
+    height, width = template.shape
+    down, across = picture.shape
+    middle_x, middle_y, unit = 0.5 * (width - 1), 0.5 * (height - 1), 0.5 * max(width, height)
+    sums[:] = 0
+    step[:] = 0
+    slopes = np.empty(PARAMETERS)
+    own_squares, their_squares, products, count = 0.0, 0.0, 0.0, 0
+    for row in range(0, height, every):
+        y = (row - middle_y) / unit
+        for column in range(0, width, every):
+            x = (column - middle_x) / unit
+            share = 1.0 / (warp[2, 0] * x + warp[2, 1] * y + warp[2, 2])
+            u = (warp[0, 0] * x + warp[0, 1] * y + warp[0, 2]) * share
+            v = (warp[1, 0] * x + warp[1, 1] * y + warp[1, 2]) * share
+            if not (u >= 0 and v >= 0 and u < across - 1 and v < down - 1):
+                continue
+            left, top = int(u), int(v)
+            right, low = u - left, v - top
+            a, b = picture[top, left], picture[top, left + 1]
+            c, d = picture[top + 1, left], picture[top + 1, left + 1]
+            upper, lower = a + (b - a) * right, c + (d - c) * right
+            own, theirs = upper + (lower - upper) * low, np.float64(template[row, column])
+            own_squares += own * own
+            their_squares += theirs * theirs
+            products += own * theirs
+            count += 1
+            difference = theirs - own
+            weight = 1.0 / (1.0 + (difference / usual) ** 2)
+            along = (b - a + (d - c - b + a) * low) * share
+            downward = (lower - upper) * share
+            slopes[0], slopes[1], slopes[2] = along * x, along * y, along
+            slopes[3], slopes[4], slopes[5] = downward * x, downward * y, downward
+            tilt = -(along * u + downward * v)
+            slopes[6], slopes[7] = tilt * x, tilt * y
+            for k in range(free):
+                weighted = weight * slopes[k]
+                step[k] += weighted * difference
+                for other in range(k + 1):
+                    sums[k, other] += weighted * slopes[other]
+    if count * every * every < 0.02 * height * width or own_squares <= 0 or their_squares <= 0:
+        return -2.0
+    for k in range(free):
+        sums[k, k] += 1e-3 * sums[k, k] + 1e-9
+    if not _solve(sums, step, free):
+        return -2.0
+    return float(products / np.sqrt(own_squares * their_squares))
+
+
+@njit(nogil=True)
+def _weaker_slope(template: Floats, top: int, left: int, side: int) -> float:
+    """Root mean square of a block's slopes in the direction in which these are least: 0 of flat ones and of
+    edges."""
+    height, width = template.shape
+    across, down, both = 0.0, 0.0, 0.0
+    for row in range(max(top, 1), min(top + side, height - 1)):
+        for column in range(max(left, 1), min(left + side, width - 1)):
+            x = 0.5 * (template[row, column + 1] - template[row, column - 1])
+            y = 0.5 * (template[row + 1, column] - template[row - 1, column])
+            across += x * x
+            down += y * y
+            both += x * y
+    middle, half = 0.5 * (across + down), 0.5 * (across - down)
+    return float(np.sqrt(max(middle - np.sqrt(half * half + both * both), 0.0)) / side)
+
+
+@compiled(types.int64(_kept, _kept, _matrix, types.int64, types.float64, _scores))
+def compare_blocks(
+    template: Floats, picture: Floats, warp: Doubles, side: int, least_slope: float, scores: Floats
+) -> int:
+    """Correlation of a picture with a template, block by block; returns how many blocks there are.
+
+    `warp` as in `find_step`. Left out are blocks that do not lie on the picture whole, and those where the
+    template has slopes of less than `least_slope`, in levels a pixel, in some direction: flat blocks, and
+    straight edges, which lie on each other wherever they are laid along themselves. `scores` float32[m] has
+    room for all blocks.
+    """
+    height, width = template.shape
+    down, across = picture.shape
+    middle_x, middle_y, unit = 0.5 * (width - 1), 0.5 * (height - 1), 0.5 * max(width, height)
+    found = 0
+    for top in range(0, height - side + 1, side):
+        for left in range(0, width - side + 1, side):
+            own, theirs, own_squares, their_squares, products = 0.0, 0.0, 0.0, 0.0, 0.0
+            whole = _weaker_slope(template, top, left, side) >= least_slope
+            for row in range(top, top + side):
+                if not whole:
+                    break
+                y = (row - middle_y) / unit
+                for column in range(left, left + side):
+                    x = (column - middle_x) / unit
+                    share = 1.0 / (warp[2, 0] * x + warp[2, 1] * y + warp[2, 2])
+                    u = (warp[0, 0] * x + warp[0, 1] * y + warp[0, 2]) * share
+                    v = (warp[1, 0] * x + warp[1, 1] * y + warp[1, 2]) * share
+                    if not (u >= 0 and v >= 0 and u < across - 1 and v < down - 1):
+                        whole = False
+                        break
+                    first, above = int(u), int(v)
+                    right, low = u - first, v - above
+                    upper = (
+                        picture[above, first] + (picture[above, first + 1] - picture[above, first]) * right
+                    )
+                    lower = picture[above + 1, first]
+                    lower += (picture[above + 1, first + 1] - lower) * right
+                    value, wanted = upper + (lower - upper) * low, np.float64(template[row, column])
+                    own += value
+                    theirs += wanted
+                    own_squares += value * value
+                    their_squares += wanted * wanted
+                    products += value * wanted
+            if not whole:
+                continue
+            count = side * side
+            own_spread = np.sqrt(max(own_squares / count - (own / count) ** 2, 0.0))
+            their_spread = np.sqrt(max(their_squares / count - (theirs / count) ** 2, 0.0))
+            scores[found] = (products / count - own * theirs / count**2) / (own_spread * their_spread + 1e-6)
+            found += 1
+    return found

@@ -1,0 +1,122 @@
+"""How one picture lies on another: what pairs of keypoints with nearly the same hash agree on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.fingerprints.keypoint_value import STATES, Floats, Keypoints
+from app.matching.overlap_kernels import find_pairs, most_agreeing
+
+PROPOSING_BITS = 5
+"""Distance of hashes that an index is searched with."""
+LEAST_PROPOSING = 2
+"""Pairs of that distance that agree: of unrelated pictures hardly any has them, of copies nearly all have."""
+AGREEING_BITS = 12
+"""Distance of hashes between two pictures of which that is known already: many more pairs agree."""
+LEAST_AGREEING = 5
+
+_MOST_OFF = 0.03  # of the stored picture's long side
+_MOST_SCALED = 0.5  # octaves
+_MOST_TURNED = np.deg2rad(18)
+_MOST_PAIRS = 2000  # where one pattern is repeated all over both pictures there are tens of thousands
+_MOST_TRIED = 200
+_LEAST_BROAD = 0.1  # of their length: places on a line leave two numbers of an affine map open
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlap:
+    """One picture lying on another.
+
+    `affine` float64[2, 3] takes pixels of the query (continuous: the first one's centre is 0.5, 0.5) to pixels
+    of the stored picture; `pairs` int64[n, 2] are the numbers of the keypoints that agree, `count` how many
+    places they are.
+    """
+
+    state: str
+    """One of STATES: what was done to the query beside moving, turning and scaling."""
+    count: int
+    affine: NDArray[np.float64]
+    pairs: NDArray[np.int64]
+
+
+def find_overlap(
+    query: Keypoints, query_size: tuple[int, int], stored: Keypoints, stored_size: tuple[int, int]
+) -> Overlap | None:
+    """The overlap that most keypoints agree on; None where too few do. Sizes are width and height in pixels."""
+    found: Overlap | None = None
+    for state in range(len(STATES)):
+        overlap = _overlap_in(state, query, query_size, stored, stored_size)
+        if overlap is not None and (found is None or overlap.count > found.count):
+            found = overlap
+    return found
+
+
+def in_state(places: Floats, state: int, width: int) -> Floats:
+    """Where keypoints of a picture of that width would be once it is as STATES says."""
+    moved = places.copy()
+    if state & 2:
+        moved[:, 3] += np.pi
+    if state & 1:
+        moved[:, 0] = width - moved[:, 0]
+        moved[:, 3] = np.pi - moved[:, 3]
+    return moved
+
+
+def _overlap_in(
+    state: int, query: Keypoints, query_size: tuple[int, int], stored: Keypoints, stored_size: tuple[int, int]
+) -> Overlap | None:
+    codes = np.ascontiguousarray(query.codes[:, state]), np.ascontiguousarray(stored.codes[:, 0])
+    pairs = _pairs_within(*codes, AGREEING_BITS)
+    proposing = pairs[pairs[:, 2] <= PROPOSING_BITS]
+    places = in_state(query.places, state, query_size[0]), stored.places
+    sides = float(max(query_size)), float(max(stored_size))
+    if len(proposing) < LEAST_PROPOSING or _agreeing(*places, proposing, sides)[0] < LEAST_PROPOSING:
+        return None
+    count, agreeing = _agreeing(*places, pairs, sides)
+    if count < LEAST_AGREEING:
+        return None
+    kept = pairs[agreeing]
+    affine = _fitted(places[0][kept[:, 0]], places[1][kept[:, 1]])
+    if state & 1:
+        affine = np.stack([-affine[:, 0], affine[:, 1], affine[:, 0] * query_size[0] + affine[:, 2]], axis=1)
+    return Overlap(STATES[state], count, affine, kept[:, :2])
+
+
+def _pairs_within(queries: NDArray[np.uint64], stored: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
+    """Places in both, and bits, of the nearest pairs within a radius; int64[n, 3], nearest first."""
+    pairs = np.empty((_MOST_PAIRS, 3), np.int64)
+    count = find_pairs(queries, stored, radius, pairs)
+    if count > len(pairs):
+        pairs = np.empty((count, 3), np.int64)
+        find_pairs(queries, stored, radius, pairs)
+    found = pairs[:count]
+    return np.ascontiguousarray(found[np.argsort(found[:, 2], kind="stable")[:_MOST_PAIRS]])
+
+
+def _agreeing(
+    queries: Floats, stored: Floats, pairs: NDArray[np.int64], sides: tuple[float, float]
+) -> tuple[int, NDArray[np.bool_]]:
+    queries, stored = np.ascontiguousarray(queries), np.ascontiguousarray(stored)
+    marks = np.zeros(len(pairs), np.bool_)
+    limits = _MOST_OFF * sides[1], _MOST_SCALED, _MOST_TURNED
+    return most_agreeing(queries, stored, pairs, *sides, *limits, _MOST_TRIED, marks), marks
+
+
+def _on_a_line(places: Floats) -> bool:
+    """Whether places spread in one direction much less than in the other; as two always do."""
+    spreads = np.linalg.svd(places[:, :2] - places[:, :2].mean(axis=0), compute_uv=False)
+    return bool(spreads[-1] < _LEAST_BROAD * spreads[0]) or len(places) < 3
+
+
+def _fitted(queries: Floats, stored: Floats) -> NDArray[np.float64]:
+    """The affine map, float64[2, 3], that takes places nearest to others; a similarity if on a line."""
+    x, y = queries[:, 0].astype(np.float64), queries[:, 1].astype(np.float64)
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    wanted = stored[:, :2].astype(np.float64).T.ravel()
+    if _on_a_line(queries) or _on_a_line(stored):
+        rows = np.concatenate([np.stack([x, -y, one, zero], axis=1), np.stack([y, x, zero, one], axis=1)])
+        a, b, right, down = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+        return np.array([[a, -b, right], [b, a, down]])
+    places = np.stack([x, y, one], axis=1)
+    return np.asarray(np.linalg.lstsq(places, stored[:, :2].astype(np.float64), rcond=None)[0].T, np.float64)

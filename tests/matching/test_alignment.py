@@ -1,0 +1,173 @@
+"""Laying pictures on each other: copies lie well and where they are, other pictures do not."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageOps
+from skimage import data
+
+from app.matching.alignment import BLOCK, LEAST_BLOCKS, align, overlap_of
+from app.matching.alignment_kernels import compare_blocks, normalise_locally
+
+WHERE_IT_IS = np.array([[1.0, 0, 0], [0, 1, 0]])
+
+
+def picture(name: str, long_side: int = 400) -> Image.Image:
+    found = Image.fromarray(getattr(data, name)()).convert("L")
+    found.thumbnail((long_side, long_side))
+    return found
+
+
+def moved(affine: np.ndarray, *, right: float, down: float, turned: float = 0.0) -> np.ndarray:
+    """The same map, a little wrong."""
+    turn = np.array([[np.cos(turned), -np.sin(turned)], [np.sin(turned), np.cos(turned)]])
+    return np.column_stack([turn @ affine[:, :2], turn @ affine[:, 2] + (right, down)])
+
+
+def off(homography: np.ndarray, wanted: np.ndarray, size: tuple[int, int]) -> float:
+    """By how many pixels of the stored picture the corners of a query of that size are put wrong at most."""
+    corners = np.array([[0, 0, 1], [size[0], 0, 1], [size[0], size[1], 1], [0, size[1], 1]], float)
+    there, true = corners @ homography.T, corners @ np.vstack([wanted, [0, 0, 1]]).T
+    return float(np.abs(there[:, :2] / there[:, 2:] - true[:, :2]).max())
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
+def test_a_crop_is_laid_where_it_was_cut_from(name):
+    stored = picture(name)
+    left, top = 60, 40
+    query = stored.crop((left, top, left + 200, top + 180)).resize((300, 270), Image.Resampling.BICUBIC)
+    true = np.array([[200 / 300, 0, left], [0, 180 / 270, top]])
+    found = align(query, stored, moved(true, right=5, down=-4, turned=0.03))
+    assert found is not None
+    assert found.score > 0.97
+    assert off(found.homography, true, query.size) < 1.5
+
+
+def test_a_turned_and_mirrored_copy_is_laid_on_its_source():
+    stored = picture("astronaut")
+    query = ImageOps.mirror(stored.transpose(Image.Transpose.ROTATE_90))
+    # Turned by 90 degrees counter-clockwise and mirrored, x and y change places, both the other way round.
+    true = np.array([[0, -1.0, stored.width], [-1.0, 0, stored.height]])
+    turned = align(query, stored, np.array([[0, -1.0, 400], [-1.0, 0, 400]]))
+    assert turned is not None
+    other = align(query, stored, np.array([[0, 1.0, 0], [1.0, 0, 0]]))
+    assert max(turned.score, -1 if other is None else other.score) > 0.97
+    best = turned if other is None or turned.score > other.score else other
+    wanted = true if best is turned else np.array([[0, 1.0, 0], [1.0, 0, 0]])
+    assert off(best.homography, wanted, query.size) < 1.5
+
+
+def test_a_tilted_copy_is_laid_by_a_homography():
+    stored = picture("coffee")
+    width, height = stored.size
+    tilt = (1.04, 0.03, 4.0, 0.02, 1.02, 3.0, 1e-4, 1.5e-4)  # from the query's pixels to the stored picture's
+    query = stored.transform(stored.size, Image.Transform.PERSPECTIVE, tilt, Image.Resampling.BICUBIC)
+    true = np.append(tilt, 1).reshape(3, 3)
+    found = align(query, stored, np.array([[1.0, 0, 0], [0, 1.0, 0]]))
+    assert found is not None
+    assert found.score > 0.95
+    inner = np.array(
+        [[40, 40, 1], [width - 60, 40, 1], [width - 60, height - 60, 1], [40, height - 60, 1]], float
+    )
+    there, wanted = inner @ found.homography.T, inner @ true.T
+    assert np.abs(there[:, :2] / there[:, 2:] - wanted[:, :2] / wanted[:, 2:]).max() < 2
+
+
+def test_a_negative_is_laid_on_its_source_only_if_taken_for_one():
+    stored = picture("chelsea")
+    found = align(ImageOps.invert(stored), stored, WHERE_IT_IS, negative=True)
+    assert found is not None
+    assert found.score > 0.99
+    as_it_is = align(ImageOps.invert(stored), stored, WHERE_IT_IS)
+    assert as_it_is is None or as_it_is.score < 0
+
+
+def test_what_is_stuck_over_a_third_of_a_copy_changes_little():
+    stored = picture("astronaut")
+    query = stored.copy()
+    ImageDraw.Draw(query).rectangle((0, 0, query.width, query.height // 3), fill=128)
+    found = align(query, stored, moved(WHERE_IT_IS, right=4, down=3))
+    assert found is not None
+    assert found.score > 0.9
+    assert off(found.homography, WHERE_IT_IS, stored.size) < 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("astronaut", "coffee"), ("chelsea", "astronaut"), ("coffee", "chelsea")]
+)
+def test_another_picture_does_not_lie_well(one, other):
+    found = align(picture(one), picture(other), WHERE_IT_IS)
+    assert found is None or found.score < 0.5
+
+
+def test_pictures_beside_each_other_do_not_overlap():
+    stored = picture("coffee")
+    assert align(stored, stored, moved(WHERE_IT_IS, right=1000, down=0)) is None
+    assert align(stored, stored, moved(WHERE_IT_IS, right=stored.width - 10, down=0)) is None
+
+
+def test_flat_pictures_have_nothing_to_compare():
+    flat = Image.new("L", (300, 200), 90)
+    found = align(flat, flat, WHERE_IT_IS)
+    assert found is None or (found.score, found.blocks) == (-1.0, 0)
+
+
+def test_straight_edges_are_not_compared():
+    edge = Image.new("L", (320, 240), 60)
+    ImageDraw.Draw(edge).rectangle((0, 120, 320, 240), fill=200)
+    found = align(edge, edge, WHERE_IT_IS)
+    assert found is None or found.blocks < LEAST_BLOCKS
+    assert found is None or found.score == -1.0
+
+
+@given(
+    st.integers(20, 300),
+    st.integers(20, 300),
+    st.floats(-150, 250),
+    st.floats(-150, 250),
+    st.floats(-3.1, 3.1),
+)
+def test_an_overlap_is_what_lies_in_both_pictures(width, height, right, down, turn):
+    cosine, sine = np.cos(turn), np.sin(turn)
+    homography = np.array([[cosine, -sine, right], [sine, cosine, down], [0, 0, 1]])
+    polygon = overlap_of(homography, (width, height), (200, 150))
+    x, y = (axis.ravel() + 0.5 for axis in np.meshgrid(np.arange(200), np.arange(150)))
+    back = np.linalg.inv(homography) @ np.stack([x, y, np.ones_like(x)])
+    inside = (back[0] >= 0) & (back[0] <= width) & (back[1] >= 0) & (back[1] <= height)
+    area = 0.0
+    for (ax, ay), (bx, by) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        area += 0.5 * (ax * by - bx * ay)
+    # Pixels on the outline are counted in or out: there are fewer of them than its length.
+    assert abs(area) == pytest.approx(inside.sum(), abs=500)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 8), st.integers(0, 2**32 - 1))
+def test_local_normalisation_is_what_it_says(height, width, reach, seed):
+    pixels = np.random.default_rng(seed).uniform(0, 255, (height, width)).astype(np.float32)
+    found = np.empty_like(pixels)
+    normalise_locally(pixels, reach, 3.0, found)
+    for y, x in [(0, 0), (height - 1, width - 1), (height // 2, width // 2)]:
+        around = pixels[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].astype(float)
+        wanted = (pixels[y, x] - around.mean()) / np.sqrt(around.var() + 9)
+        assert found[y, x] == pytest.approx(wanted, abs=1e-3)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(BLOCK, 40), st.integers(BLOCK, 40))
+def test_blocks_are_correlated_as_defined(seed, height, width):
+    template, picture = np.random.default_rng(seed).uniform(0, 255, (2, height, width)).astype(np.float32)
+    # With a margin, so that every pixel of the template lies on the picture, however the warp is rounded.
+    around = np.pad(picture, 1)
+    unit = 0.5 * max(height, width)
+    warp = np.array([[unit, 0, 0.5 * (width + 1)], [0, unit, 0.5 * (height + 1)], [0, 0, 1.0]])
+    scores = np.empty(100, np.float32)
+    count = compare_blocks(template, around, warp, BLOCK, 0.0, scores)
+    wanted = [
+        np.corrcoef(
+            template[top : top + BLOCK, left : left + BLOCK].ravel(),
+            picture[top : top + BLOCK, left : left + BLOCK].ravel(),
+        )[0, 1]
+        for top in range(0, height - BLOCK + 1, BLOCK)
+        for left in range(0, width - BLOCK + 1, BLOCK)
+    ]
+    np.testing.assert_allclose(scores[:count], wanted, atol=1e-3)
