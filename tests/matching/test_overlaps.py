@@ -92,7 +92,7 @@ def some_places(rng, count, side, steps):
     st.integers(1, 10),
     st.integers(1, 10),
     st.integers(0, 40),
-    st.integers(1, 50),
+    st.integers(1, 12),
     st.integers(2, 5),
     st.sampled_from([0.02, 0.1, 0.4]),
 )
@@ -371,6 +371,16 @@ def test_of_too_many_pairs_the_nearest_are_kept():
     assert farthest_off(found.affine, affine, QUERY) < 0.01
 
 
+def test_150_nearer_pairs_that_agree_on_nothing_hide_no_copy():
+    rng = np.random.default_rng(1)
+    query, decoys = random_points(rng, 20, QUERY), random_points(rng, 150, QUERY)
+    copy, affine = copied(rng, query, 0, 0.7, 20, (150, 50), bits=PROPOSING_BITS)
+    elsewhere = Keypoints(decoys.codes, random_points(rng, 150, STORED).places)
+    found = find_overlap(together(decoys, query), QUERY, together(elsewhere, copy), STORED)
+    assert found.count >= 20
+    assert farthest_off(found.affine, affine, QUERY) < 0.01
+
+
 def test_given_keypoints_stay_as_they_are():
     rng = np.random.default_rng(1)
     query = random_points(rng, 30, QUERY)
@@ -450,6 +460,8 @@ def edits(picture):
     turned = similarity(0.8, 25, (140, 20))
     half = width // 2, height // 2
     halved = np.array([[half[0] / width, 0, 0], [0, half[1] / height, 0]])
+    lower = round(0.85 * height)
+    stretched = np.array([[1.0, 0, 0], [0, lower / height, 0]])
     crop = np.array([[1.0, 0, -left], [0, 1, -top]])
     upright = np.array([[0.0, 1, 0], [-1, 0, width]])
     return {
@@ -457,6 +469,7 @@ def edits(picture):
         "turned": (placed_on((512, 512), picture, turned), turned, 0),
         "upright": (picture.transpose(Image.Transpose.ROTATE_90), upright, 0),
         "half": (picture.resize(half, Image.Resampling.LANCZOS), halved, 0),
+        "stretched": (picture.resize((width, lower), Image.Resampling.LANCZOS), stretched, 0),
         "crop": (cut, crop, 0),
         "mirror": (ImageOps.mirror(picture), mirror, 1),
         "flip": (ImageOps.flip(picture), np.array([[1.0, 0, 0], [0, -1, height]]), 1),
