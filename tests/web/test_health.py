@@ -120,7 +120,8 @@ def test_connections_broken_by_the_server_heal_by_themselves(client: TestClient,
         with engine.begin() as connection:
             connection.execute(
                 text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    # Waits for their ends: one that ends while it is being used is a 503.
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
             )
