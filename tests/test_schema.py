@@ -136,5 +136,29 @@ def test_images_stored_before_a_migration_are_kept_and_known_to_lack_what_it_bri
     assert sorted(index.indexes["phash"].contents()[1].tolist()) == sorted(rows.seqs)
 
 
+def test_templates_and_days_from_before_they_had_columns_get_them(engine: Engine) -> None:
+    insert_rows(engine, 3, np.random.default_rng(3))
+    to_revision(engine, "0005")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                'UPDATE image SET labels = \'{"claimed_at": "2026-02-03"}\' WHERE id = (SELECT min(id) FROM image);'
+                " INSERT INTO template (template_id, name, enabled, fingerprint, max_distance, code, width, height,"
+                "  scanned_images) SELECT gen_random_uuid(), 'rust', true, 'pattern', 120, decode(repeat('00', 64),"
+                "  'hex'), 9, 9, 3 FROM generate_series(1, 2);"
+                " UPDATE template SET deleted_at = now(), name = NULL, scanned_images = NULL"
+                "  WHERE id = (SELECT max(id) FROM template)"
+            )
+        )
+    to_revision(engine, "head")
+    with engine.connect() as connection:
+        templates = connection.execute(text("SELECT scanned_of FROM template ORDER BY id")).scalars().all()
+        days = connection.execute(
+            text("SELECT day, (uploaded_at AT TIME ZONE 'UTC')::date FROM image ORDER BY id")
+        ).all()
+    assert templates == [3, None]
+    assert [str(day) for day, _ in days] == ["2026-02-03", *(str(uploaded) for _, uploaded in days[1:])]
+
+
 def plain(value: object) -> object:
     return bytes(value) if isinstance(value, memoryview) else value

@@ -12,14 +12,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import DatabaseAway, StorageFull
 
-if TYPE_CHECKING:  # it takes a tenth of a second to import, of which a process that reads once has no use
+if TYPE_CHECKING:  # it takes a tenth of a second to import, of which a process of its own has no use
     from app.settings import Settings
 
 # Longer than any honest transaction of ours, shorter than an operator's patience with a lost lock.
 IDLE_IN_TRANSACTION_MS = 10_000
 # A network that swallows packets must not hold a request longer than the promised three seconds.
 UNACKNOWLEDGED_MS = 2_500
-READER_CONNECT_SECONDS = 10
+PATIENT_CONNECT_SECONDS = 10
+PATIENT_LOCK_MS = 3_000
 DISK_FULL = "53100"
 
 
@@ -48,10 +49,12 @@ def make_engine(settings: "Settings", url: str) -> Engine:
     return engine
 
 
-def make_reader(url: str) -> Engine:
-    """Engine for a process that reads once and takes its time."""
-    options = {"timezone": "UTC", "jit": "off"}
-    return create_engine(url, connect_args=_connect_args(options, READER_CONNECT_SECONDS), poolclass=NullPool)
+def make_patient_engine(url: str) -> Engine:
+    """Engine for a process of its own: reading may take long, and waiting for what others hold may not."""
+    options = {"lock_timeout": PATIENT_LOCK_MS, "timezone": "UTC", "jit": "off"}
+    return create_engine(
+        url, connect_args=_connect_args(options, PATIENT_CONNECT_SECONDS), poolclass=NullPool
+    )
 
 
 def _connect_args(options: Mapping[str, Any], connect_seconds: int) -> dict[str, Any]:

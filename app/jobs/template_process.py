@@ -64,7 +64,7 @@ class _Scan:
 def scan(task: BinaryIO, progress: Progress) -> list[NDArray[np.int64]]:
     """Compare the templates that wait for it, and store what they are found in."""
     asked = json.loads(task.read())
-    engine = session.make_reader(asked["url"])
+    engine = session.make_patient_engine(asked["url"])
     seen = 0
 
     def look(some: SomeTiles) -> None:

@@ -166,9 +166,7 @@ async def get_cluster(
     return await anyio.to_thread.run_sync(lambda: _whole(parts, cluster_id, parameters), limiter=searches)
 
 
-@router.get(
-    "/clusters/{cluster_id}/sheet.png", response_class=Response, responses={**PNG, **problem_responses(404)}
-)
+@router.get("/clusters/{cluster_id}/sheet.png", response_class=Response, responses=_DRAWN)
 async def get_sheet(
     cluster_id: str,
     parameters: Annotated[Filtered, Query()],
@@ -182,9 +180,7 @@ async def get_sheet(
     )
 
 
-@router.get(
-    "/clusters/{cluster_id}/mean.png", response_class=Response, responses={**PNG, **problem_responses(404)}
-)
+@router.get("/clusters/{cluster_id}/mean.png", response_class=Response, responses=_DRAWN)
 async def get_mean(
     cluster_id: str,
     parameters: Annotated[Filtered, Query()],
