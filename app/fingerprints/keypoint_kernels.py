@@ -1,8 +1,8 @@
 """The compiled loops that describe keypoints: which way each is turned, and what is around it.
 
 As SIFT does (Lowe, IJCV 2004), but on a small grid of samples that is turned and scaled with the keypoint
-instead of on all pixels: so the weights are constants, and a keypoint costs 9 us and not 100. Descriptors are
-RootSIFT (Arandjelovic and Zisserman, CVPR 2012).
+instead of on all pixels: so the weights are constants, and there are 400 samples however large it is. Descriptors
+are RootSIFT (Arandjelovic and Zisserman, CVPR 2012).
 """
 
 from typing import Any

@@ -27,7 +27,8 @@ from app.fingerprints.keypoint_value import Floats, Keypoints
 from app.fingerprints.scale_space_kernels import BLURRED, LAYERS, blur_layers, find_extrema
 
 MOST = 400
-"""Keypoints of a picture that is searched with. Of a pasted copy they find its share; more found none further."""
+"""Keypoints of a picture that is searched with. Of a pasted copy there is only its share of them; 600 found 0.3
+% more of the hardest."""
 
 _SIGMA = 1.6  # of the first layer, in pixels (Lowe, section 3.3)
 _SIGMA_BEFORE = 0.5  # that a picture is blurred by as it comes

@@ -1,8 +1,7 @@
 """The compiled loops that find keypoints: a pyramid of blurred pictures, and what stands out between its layers.
 
 Difference-of-Gaussian extrema (Lowe, IJCV 2004), on the picture at its own size: doubling it first, as is
-usual, takes five times as long and found no more copies. Inner loops run along whole rows, for the compiler to
-do eight pixels at once.
+usual, found no more copies. Inner loops run along whole rows, for the compiler to do eight pixels at once.
 """
 
 from typing import Any

@@ -3,7 +3,7 @@
 The overlap that keypoints agree on is right to a few pixels. From there both pictures, small and normalised
 locally, are laid on each other by Gauss and Newton's steps with Cauchy's weights, first by an affine map, then
 by a homography. Then they are compared block by block: of a copy most blocks are the same but for noise,
-whatever is stuck over some of them; of the same shelf or building photographed again hardly any are.
+whatever is stuck over some of them; of pictures that only have keypoints in common few are.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from app.matching.alignment_kernels import PARAMETERS, compare_blocks, find_step, normalise_locally
+from app.matching.alignment_kernels import PARAMETERS, compare_blocks, find_slopes, normalise_locally
 
 FRAME = 160
 """Pixels of the overlap's long side that are compared."""
@@ -29,6 +29,7 @@ _NOISE = 3.0  # levels of grey
 _USUAL = 0.7  # standard deviations
 _LEAST_SLOPE = 0.7  # levels of grey a pixel of the frame
 _LEAST_GAIN = 1e-4
+_DAMPED, _LEAST_DAMPED = 1e-3, 1e-9  # the second leaves no system without a solution
 
 Homography = NDArray[np.float64]
 
@@ -69,7 +70,7 @@ def align(
     own_size = max(2, round(query.width * shrunk)), max(2, round(query.height * shrunk))
     picture = query.resize(own_size, Image.Resampling.BILINEAR) if shrunk < 1 else query
     own = _small(ImageChops.invert(picture) if negative else picture)
-    # From the frame's pixels, centred and scaled as `find_step` has them, to those of the stored picture.
+    # From the frame's pixels, centred and scaled as `find_slopes` has them, to those of the stored picture.
     unit = 0.5 * max(size)
     across, down = (right - left) / size[0], (bottom - top) / size[1]
     to_stored = np.array(
@@ -133,19 +134,22 @@ def _small(picture: Image.Image) -> NDArray[np.float32]:
 def _refined(
     template: NDArray[np.float32], picture: NDArray[np.float32], warp: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """The warp, as `find_step` has it, under which the picture lies best on the template."""
+    """The warp, as `find_slopes` has it, under which the picture lies best on the template."""
     wanted, own = np.empty_like(template), np.empty_like(picture)
     normalise_locally(template, _REACH, _NOISE, wanted)
     normalise_locally(picture, _REACH, _NOISE, own)
-    sums, step = np.empty((PARAMETERS, PARAMETERS)), np.empty(PARAMETERS)
+    sums, slope = np.empty((PARAMETERS, PARAMETERS)), np.empty(PARAMETERS)
     warp = warp / warp[2, 2]
     best, best_warp = -2.0, None
     for number in range(_STEPS):
         free = _AFFINE if number < _AFFINE_STEPS else PARAMETERS
-        correlation = find_step(wanted, own, warp, free, _EVERY, _USUAL, sums, step)
+        correlation = find_slopes(wanted, own, warp, free, _EVERY, _USUAL, sums, slope)
         if correlation > best + _LEAST_GAIN:
             best, best_warp = correlation, warp
         elif number >= _AFFINE_STEPS or correlation == -2.0:
             break
-        warp = warp + np.append(step, 0).reshape(3, 3)
+        damped = sums[:free, :free] + np.diag(_DAMPED * sums.diagonal()[:free] + _LEAST_DAMPED)
+        step = np.zeros(9)
+        step[:free] = np.linalg.solve(damped, slope[:free])
+        warp = warp + step.reshape(3, 3)
     return best_warp

@@ -48,33 +48,8 @@ def normalise_locally(picture: Floats, reach: int, noise: float, target: Floats)
             target[y, x] = (picture[y, x] - mean) / np.sqrt(variance)
 
 
-@njit(nogil=True)
-def _solve(matrix: Doubles, vector: Doubles, size: int) -> bool:
-    """Replace `vector` by the solution of a symmetric positive system (Cholesky); False where it has none."""
-    for column in range(size):
-        for row in range(column, size):
-            total = matrix[row, column]
-            for k in range(column):
-                total -= matrix[row, k] * matrix[column, k]
-            if row == column:
-                if total <= 0:
-                    return False
-                matrix[row, row] = np.sqrt(total)
-            else:
-                matrix[row, column] = total / matrix[column, column]
-    for row in range(size):
-        for k in range(row):
-            vector[row] -= matrix[row, k] * vector[k]
-        vector[row] /= matrix[row, row]
-    for row in range(size - 1, -1, -1):
-        for k in range(row + 1, size):
-            vector[row] -= matrix[k, row] * vector[k]
-        vector[row] /= matrix[row, row]
-    return True
-
-
 @compiled(types.float64(_kept, _kept, _matrix, types.int64, types.int64, types.float64, _sums, _vector))
-def find_step(
+def find_slopes(
     template: Floats,
     picture: Floats,
     warp: Doubles,
@@ -82,21 +57,21 @@ def find_step(
     every: int,
     usual: float,
     sums: Doubles,
-    step: Doubles,
+    slope: Doubles,
 ) -> float:
-    """The next step of Gauss and Newton that lays a picture on a template; returns how well it lies now.
+    """How well a picture lies on a template, and what Gauss and Newton's next step is computed from.
 
     `warp` float64[3, 3] takes pixels of the template, centred and scaled to -1 to 1 along the long side, to
-    pixels of the picture; the first `free` of its numbers are changed, by `step` float64[8]. Every n-th pixel
-    and row count, the less the more they differ beyond `usual` (Cauchy's weights). Returned is the correlation,
-    -2 where too little of the picture lies on the template, or no step is to be found. `sums` float64[8, 8] is
-    scratch space.
+    pixels of the picture. The sums of products of slopes by its first `free` numbers are written to `sums`
+    float64[8, 8], and those of slopes and differences to `slope` float64[8]: the step is the solution of the
+    one for the other. Every n-th pixel and row count, the less the more they differ beyond `usual` (Cauchy's
+    weights). Returned is the correlation, -2 where too little of the picture lies on the template.
     """
     height, width = template.shape
     down, across = picture.shape
     middle_x, middle_y, unit = 0.5 * (width - 1), 0.5 * (height - 1), 0.5 * max(width, height)
     sums[:] = 0
-    step[:] = 0
+    slope[:] = 0
     slopes = np.empty(PARAMETERS)
     own_squares, their_squares, products, count = 0.0, 0.0, 0.0, 0
     for row in range(0, height, every):
@@ -128,15 +103,14 @@ def find_step(
             slopes[6], slopes[7] = tilt * x, tilt * y
             for k in range(free):
                 weighted = weight * slopes[k]
-                step[k] += weighted * difference
+                slope[k] += weighted * difference
                 for other in range(k + 1):
                     sums[k, other] += weighted * slopes[other]
     if count * every * every < 0.02 * height * width or own_squares <= 0 or their_squares <= 0:
         return -2.0
     for k in range(free):
-        sums[k, k] += 1e-3 * sums[k, k] + 1e-9
-    if not _solve(sums, step, free):
-        return -2.0
+        for other in range(k):
+            sums[other, k] = sums[k, other]
     return float(products / np.sqrt(own_squares * their_squares))
 
 
@@ -163,7 +137,7 @@ def compare_blocks(
 ) -> int:
     """Correlation of a picture with a template, block by block; returns how many blocks there are.
 
-    `warp` as in `find_step`. Left out are blocks that do not lie on the picture whole, and those where the
+    `warp` as in `find_slopes`. Left out are blocks that do not lie on the picture whole, and those where the
     template has slopes of less than `least_slope`, in levels a pixel, in some direction: flat blocks, and
     straight edges, which lie on each other wherever they are laid along themselves. `scores` float32[m] has
     room for all blocks.
