@@ -1,12 +1,12 @@
-"""An image's day as a column; what a template's chance levels were computed from; codes of templates have one size."""
+"""An image's day as a column, what a template's chance levels were computed from, one size of templates' codes."""
 
 from alembic import op
 
 revision = "0006"
 down_revision = "0005"
 
-# Stored and indexed, for the newest day of 150,000 images took 0.25 s to find. Immutable, as a stored column wants: a
-# day that begins with four digits is read alike in every DateStyle.
+# Stored and indexed, for the newest day of 150,000 images took 0.25 s to find. Immutable, as a stored column wants:
+# a day that begins with four digits is read alike in every DateStyle.
 DAYS = r"""
 CREATE OR REPLACE FUNCTION happened_on(labels jsonb, uploaded_at timestamptz) RETURNS date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
