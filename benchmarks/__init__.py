@@ -3,6 +3,7 @@
 upload       uploads of camera files over HTTP, their bare decode, and the naive way
 collection   with 150,000 images stored: start, upload overhead, `/similar`
 index        the Hamming engines, ours and other people's; live_index: beside writers; scale: to 100 million
+sets         the index over sets of hashes: all keypoints of a picture among those of many images
 startup      how fast a stored collection is in memory
 throughput   uploads a second; hostile: beside hostile files
 fingerprints what they cost; robustness: which copies they find

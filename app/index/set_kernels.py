@@ -1,0 +1,332 @@
+"""The compiled loops that search the tables of an index over sets; see `set_table_kernels`, and `kernels`.
+
+What is compared first is one run of memory for each key. So a search reads nothing at random but where keys begin
+and where their hashes do, and has both come near while it compares those of the queries before.
+
+An answer is made of words, `query << 39 | position << 7 | distance`: sorted, it is in the order of queries and
+positions. `set_answer_kernels` tell what they mean.
+"""
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+from app.compiling import compiled
+from app.index.band_kernels import Keys, _reach
+from app.index.kernels import Hashes, Ids, _hashes, _ids, _lowest_bit, _popcount
+from app.index.set_answer_kernels import _answer, _name_positions, _word
+from app.index.set_table_kernels import BANDS, Number, Rests, _keys, _tables, _turned, _turned_back, _whole
+from app.index.set_window_kernels import WINDOW, _any_near, _ask_for, _near
+
+_BITS = 64
+_ONE = np.uint64(1)
+_LOW = np.uint64(2**32 - 1)
+_STEPS = 2  # queries for which memory is asked ahead of each use
+_RING = _STEPS + 1
+_AHEAD = 32 * WINDOW  # hashes of a key that are asked for: further ones come by themselves
+_SEEN = 32  # different hashes that are found at one key: more are sorted
+_QUEUE = 32  # keys whose hashes may be near, and are looked at together
+
+
+@njit(nogil=True)
+def _ask_for_begins(begins: Keys, own: np.uint64, flips: Keys) -> None:
+    """Ask for the memory that tells where the hashes of all keys near to a query's own are."""
+    for flip in range(flips.size):
+        _ask_for(begins, own ^ np.uint64(flips[flip]))
+
+
+@njit(nogil=True)
+def _ask_for_hashes(begins: Keys, low: Keys, own: np.uint64, flips: Keys, froms: Keys, tos: Keys) -> None:
+    """Write where those hashes are, and ask for them."""
+    for flip in range(flips.size):
+        key = own ^ np.uint64(flips[flip])
+        begin, end = np.int64(begins[key]), np.int64(begins[key + _ONE])
+        froms[flip], tos[flip] = begin, end
+        for window in range(begin & -WINDOW, min(end, begin + _AHEAD), WINDOW):
+            _ask_for(low, window)
+
+
+@njit(nogil=True)
+def _is_first(band: int, radius: int, key_bits: int, difference: np.uint64) -> bool:
+    """Whether no earlier band finds a hash that differs so, turned for this band: each is reported once."""
+    difference = _turned_back(band, difference)
+    for earlier in range(band):
+        own = _turned(earlier, difference) >> np.uint64(_BITS - key_bits)
+        if _popcount(own) <= _reach(radius, BANDS, earlier):
+            return False
+    return True
+
+
+@njit(nogil=True)
+def _distinct(
+    low: Keys,
+    rest: Rests,
+    band: int,
+    key: Number,
+    key_bits: int,
+    begin: Number,
+    end: Number,
+    turned: np.uint64,
+    radius: int,
+    values: Hashes,
+) -> int:
+    """Write each hash of a key once that is within the radius, and that no earlier band finds; returns the count.
+
+    One more than there is room for if they find no room.
+    """
+    count = 0
+    near = radius - _popcount(key ^ turned >> np.uint64(_BITS - key_bits))
+    for window in range(begin & -WINDOW, end, WINDOW):
+        bits = _near(low, window, begin, end, turned, near)
+        while bits != 0:
+            place = np.uint64(window + _lowest_bit(bits))
+            bits &= bits - _ONE
+            value = _whole(key, key_bits, low, rest, place)
+            if _popcount(value ^ turned) <= radius and _is_first(band, radius, key_bits, value ^ turned):
+                value = _turned_back(band, value)
+                known = 0
+                while known < count and values[known] != value:
+                    known += 1
+                if known == count:
+                    if count == values.size:
+                        return count + 1
+                    values[count] = value
+                    count += 1
+    return count
+
+
+@njit(nogil=True)
+def _sorted(
+    low: Keys,
+    rest: Rests,
+    band: int,
+    key: Number,
+    key_bits: int,
+    begin: Number,
+    end: Number,
+    turned: np.uint64,
+    radius: int,
+) -> Hashes:
+    """As `_distinct` where there are many: by sorting them."""
+    values = np.empty(end - begin, np.uint64)
+    count = 0
+    for place in range(begin, end):
+        value = _whole(key, key_bits, low, rest, np.uint64(place))
+        if _popcount(value ^ turned) <= radius and _is_first(band, radius, key_bits, value ^ turned):
+            values[count] = _turned_back(band, value)
+            count += 1
+    values = np.sort(values[:count])
+    distinct = 0
+    for number in range(count):
+        if number == 0 or values[number] != values[number - 1]:
+            values[distinct] = values[number]
+            distinct += 1
+    return values[:distinct]
+
+
+@njit(nogil=True)
+def _first_not_below(low: Keys, begin: Number, end: Number, wanted: np.uint64) -> np.uint64:
+    while begin < end:
+        middle = (begin + end) >> _ONE
+        if np.uint64(low[middle]) < wanted:
+            begin = middle + _ONE
+        else:
+            end = middle
+    return np.uint64(begin)
+
+
+@njit(nogil=True)
+def _look_up(
+    begins: Keys,
+    low: Keys,
+    rest: Rests,
+    key_bits: int,
+    queries: Hashes,
+    values: Hashes,
+    numbers: Ids,
+    found: Hashes,
+    count: int,
+) -> int:
+    """Append all places of hashes in the first table to the answers of those who found them; returns the count."""
+    down = np.uint64(_BITS - key_bits)
+    places, ends = np.empty(values.size, np.uint64), np.empty(values.size, np.uint64)
+    for one in range(values.size):
+        _ask_for(begins, _turned(0, values[one]) >> down)
+    for one in range(values.size):
+        key = _turned(0, values[one]) >> down
+        places[one], ends[one] = begins[key], begins[key + _ONE]
+        begin, end = np.int64(places[one]), np.int64(ends[one])
+        for window in range(begin & -WINDOW, min(end, begin + _AHEAD), WINDOW):
+            _ask_for(low, window)
+    for one in range(values.size):
+        places[one] = _first_not_below(low, places[one], ends[one], _turned(0, values[one]) & _LOW)
+        _ask_for(rest, places[one])
+    for one in range(values.size):
+        turned = _turned(0, values[one])
+        distance = _popcount(values[one] ^ queries[numbers[one]])
+        place = places[one]
+        while place < ends[one] and np.uint64(low[place]) == turned & _LOW:
+            if _whole(turned >> down, key_bits, low, rest, place) == turned:
+                if count < found.size:
+                    found[count] = _word(numbers[one], place, distance)
+                count += 1
+            place += _ONE
+    return count
+
+
+@njit(nogil=True)
+def _compare_first(
+    low: Keys,
+    rest: Rests,
+    key: Number,
+    key_bits: int,
+    begin: Number,
+    end: Number,
+    turned: np.uint64,
+    radius: int,
+    number: int,
+    found: Hashes,
+    count: int,
+) -> int:
+    """Append the places of a key's hashes within the radius, of the first table; returns the count."""
+    near = radius - _popcount(key ^ turned >> np.uint64(_BITS - key_bits))
+    for window in range(begin & -WINDOW, end, WINDOW):
+        bits = _near(low, window, begin, end, turned, near)
+        while bits != 0:
+            place = window + _lowest_bit(bits)
+            bits &= bits - _ONE
+            distance = _popcount(_whole(key, key_bits, low, rest, np.uint64(place)) ^ turned)
+            if distance <= radius:
+                if count < found.size:
+                    found[count] = _word(number, place, distance)
+                count += 1
+    return count
+
+
+@njit(nogil=True)
+def _settle(
+    begins: Keys,
+    low: Keys,
+    rest: Rests,
+    first_begins: Keys,
+    first_low: Keys,
+    first_rest: Rests,
+    band: int,
+    key_bits: int,
+    queries: Hashes,
+    numbers: Ids,
+    keys: Hashes,
+    radius: int,
+    found: Hashes,
+    count: int,
+) -> int:
+    """Append what queries of these numbers find at these keys, and in no earlier band; returns the count."""
+    values, whose = np.empty(_SEEN * keys.size, np.uint64), np.empty(_SEEN * keys.size, np.int64)
+    waiting = 0
+    for one in range(keys.size):
+        number, key = numbers[one], keys[one]
+        turned = _turned(band, queries[number])
+        begin, end = np.int64(begins[key]), np.int64(begins[key + _ONE])
+        if band == 0:
+            count = _compare_first(low, rest, key, key_bits, begin, end, turned, radius, number, found, count)
+            continue
+        room = values[waiting : waiting + _SEEN]
+        more = _distinct(low, rest, band, key, key_bits, begin, end, turned, radius, room)
+        if more <= _SEEN:
+            whose[waiting : waiting + more] = number
+            waiting += more
+        else:
+            many = _sorted(low, rest, band, key, key_bits, begin, end, turned, radius)
+            its = np.full(many.size, number, np.int64)
+            count = _look_up(first_begins, first_low, first_rest, key_bits, queries, many, its, found, count)
+    some, its = values[:waiting], whose[:waiting]
+    return _look_up(first_begins, first_low, first_rest, key_bits, queries, some, its, found, count)
+
+
+@njit(nogil=True)
+def _search_band(
+    begins: Keys,
+    low: Keys,
+    rest: Rests,
+    first_begins: Keys,
+    first_low: Keys,
+    first_rest: Rests,
+    band: int,
+    key_bits: int,
+    queries: Hashes,
+    flips: Keys,
+    radius: int,
+    found: Hashes,
+    count: int,
+) -> int:
+    """Append what a band finds, and no earlier one; returns the count."""
+    tables = (begins, low, rest, first_begins, first_low, first_rest, band, key_bits, queries)
+    down = np.uint64(_BITS - key_bits)
+    froms, tos = np.empty((_RING, flips.size), np.uint32), np.empty((_RING, flips.size), np.uint32)
+    numbers, keys = np.empty(_QUEUE, np.int64), np.empty(_QUEUE, np.uint64)
+    waiting = 0
+    for step in range(queries.size + 2 * _STEPS):
+        if step < queries.size:
+            _ask_for_begins(begins, _turned(band, queries[step]) >> down, flips)
+        number = step - _STEPS
+        if 0 <= number < queries.size:
+            own = _turned(band, queries[number]) >> down
+            _ask_for_hashes(begins, low, own, flips, froms[number % _RING], tos[number % _RING])
+        number -= _STEPS
+        if number < 0:
+            continue
+        turned = _turned(band, queries[number])
+        for flip in range(flips.size):
+            begin, end = np.int64(froms[number % _RING, flip]), np.int64(tos[number % _RING, flip])
+            if not _any_near(low, begin, end, turned, radius - _popcount(np.uint64(flips[flip]))):
+                continue
+            for place in range(begin, min(end, begin + _AHEAD), 2 * WINDOW):
+                _ask_for(rest, place)
+            numbers[waiting] = number
+            keys[waiting] = turned >> down ^ np.uint64(flips[flip])
+            waiting += 1
+            if waiting == _QUEUE:
+                count = _settle(*tables, numbers, keys, radius, found, count)
+                waiting = 0
+    return _settle(*tables, numbers[:waiting], keys[:waiting], radius, found, count)
+
+
+@compiled(types.int64(*_tables, _hashes, _keys, _ids, types.int64, _answer))
+def search_sets(
+    begins: NDArray[np.uint32],
+    lows: NDArray[np.uint32],
+    rests: NDArray[np.uint16],
+    positions: Keys,
+    key_bits: int,
+    queries: Hashes,
+    flips: Keys,
+    seen: Ids,
+    radius: int,
+    found: Hashes,
+) -> int:
+    """Find all within the radius of each rearranged query, in no particular order; returns the count.
+
+    `flips` uint32 are what keys near to a query's own differ in, those of fewer bits first; `seen` int64[3] is how
+    many of them each band has to see. What finds no room is counted all the same.
+    """
+    count = 0
+    first_begins, first_low, first_rest = begins[0], lows[0], rests[0]
+    for band in range(BANDS):
+        count = _search_band(
+            begins[band],
+            lows[band],
+            rests[band],
+            first_begins,
+            first_low,
+            first_rest,
+            band,
+            key_bits,
+            queries,
+            flips[: seen[band]],
+            radius,
+            found,
+            count,
+        )
+    if count <= found.size:
+        _name_positions(positions, found[:count])
+    return count

@@ -1,0 +1,109 @@
+"""The parts of an index over sets: tables with the deaths in them, and how several and a tail are made one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.index.set_tables import Hits, SetTables
+from app.index.set_tail import SetTail
+
+# Tables so many times as large as all after them are left alone: so there are 5 of 24 million hashes, and each hash
+# is written 8 times on each way from one to the next.
+SHARE = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetPart:
+    """Tables, int64[m] the ticks at which their sets died or 0, and how many hashes of these are left."""
+
+    tables: SetTables
+    died: NDArray[np.int64]
+    living: int
+
+    @classmethod
+    def of(cls, tables: SetTables) -> Self:
+        """Tables of which all sets live."""
+        return cls(tables, np.zeros(len(tables.owners), np.int64), len(tables))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the arrays take."""
+        return self.tables.nbytes + self.died.nbytes
+
+    def near(self, queries: NDArray[np.uint64], radius: int, clock: int) -> Hits:
+        """All within `radius` bits of `queries` uint64[q], q at most 2**25, but for sets dead by `clock`."""
+        return self.tables.near(queries, radius, self.died, clock)
+
+    def living_sets(self, owners: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of the sets of `owners` that live here."""
+        own = self.tables.owners
+        numbers = np.minimum(np.searchsorted(own, owners), len(own) - 1)
+        there: NDArray[np.int64] = numbers[(own[numbers] == owners) & (self.died[numbers] == 0)]
+        return there
+
+    def without(self, numbers: NDArray[np.int64]) -> Self:
+        """This with fewer hashes left, as sets with these numbers die; their ticks are the caller's to write."""
+        if not len(numbers):
+            return self
+        return replace(self, living=self.living - int(self.tables.counts_of(numbers).sum()))
+
+    def with_deaths(self, old: Self, numbers: NDArray[np.int64]) -> Self:
+        """This, in which the sets with these numbers in an older part are dead from the same ticks on."""
+        own = np.searchsorted(self.tables.owners, old.tables.owners[numbers])
+        self.died[own] = old.died[numbers]
+        return self.without(own)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetContents:
+    """Sets that live, ordered by owner: `hashes` uint64[n], `owners` int64[m], `counts` int64[m]."""
+
+    hashes: NDArray[np.uint64]
+    owners: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def due(parts: Sequence[SetPart]) -> int | None:
+    """The part from which on all are to be merged: there are as many dead, or as many after it."""
+    first, after = None, 0
+    for number in range(len(parts) - 1, -1, -1):
+        part = parts[number]
+        dead = len(part.tables) - part.living
+        if SHARE * dead > len(part.tables) or (after and part.living < SHARE * after):
+            first = number
+        after += part.living
+    return first
+
+
+def contents_of(parts: Sequence[SetPart], tail: SetTail, clock: int) -> SetContents:
+    """What lives at `clock`, ordered by owner."""
+    owners = np.concatenate([*(part.tables.owners for part in parts), tail.owners[: tail.count]])
+    counts = np.concatenate([*(part.tables.counts for part in parts), tail.counts])
+    died = np.concatenate([*(part.died for part in parts), tail.died[: tail.count]])
+    living = np.flatnonzero((died == 0) | (died > clock))
+    living = living[np.argsort(owners[living])]
+    ends = np.cumsum(counts[living])
+    targets = np.full(len(owners), -1, np.int64)
+    targets[living] = ends - counts[living]
+    hashes = np.empty(ends[-1] if len(ends) else 0, np.uint64)
+    begin = 0
+    for part in parts:
+        end = begin + len(part.tables.owners)
+        part.tables.unfold(targets[begin:end], hashes)
+        begin = end
+    firsts = tail.starts[: tail.count].tolist()
+    for first, target, count in zip(firsts, targets[begin:].tolist(), counts[begin:].tolist(), strict=True):
+        if target >= 0:
+            hashes[target : target + count] = tail.hashes[first : first + count]
+    return SetContents(hashes, owners[living], counts[living])
+
+
+def merged(parts: Sequence[SetPart], tail: SetTail, clock: int) -> list[SetPart]:
+    """One part of all that lives at `clock`, or none."""
+    contents = contents_of(parts, tail, clock)
+    if not len(contents.hashes):
+        return []
+    return [SetPart.of(SetTables.build(contents.hashes, contents.owners, contents.counts))]

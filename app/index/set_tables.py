@@ -1,0 +1,266 @@
+"""Multi-index hashing for many hashes in little memory: 22 bytes each, and 24 MB for the keys of many millions.
+
+As `multi_index`, in three bands, but what tells of a hash is in its place in a table: the key it stands under is
+21 bits of it at most and 16 at least, so that 48 more, beside it, make it whole. A table is thus compared without
+a look elsewhere, and 32 bits of each hash do for nearly all. Only the first table knows the positions of hashes;
+what the others find is looked up there. Hashes are in the order of the sets they belong to, so that the set and
+the place within it follow from the position.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from math import comb
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.index import set_answer_kernels, set_kernels, set_table_kernels, table_kernels
+from app.index.band_kernels import band_reach
+from app.index.multi_index import _inverse, bands_of, moves_of
+from app.index.set_table_kernels import BANDS, COARSE_SHIFT, LEAST_KEY_BITS
+from app.index.set_window_kernels import WINDOW
+
+_MOST_KEY_BITS = 21  # that each of three bands has
+
+_MOST_REACH = 4  # bits in which keys may differ: for more, all is compared
+
+# Nanoseconds, of searches of 24 million hashes like those of real photos.
+_LOOKUP_NS = 30
+_HASH_NS = 0.15
+_SCANNED_NS = 0.25
+
+_ROOM = 64  # found by a query, without a second search
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """What lies within a radius of several hashes, ordered by query, then owner, then place.
+
+    `queries` int32[k] numbers the hashes asked for from 0; `owners` int64[k] are the sets that the hashes found
+    belong to, `places` int32[k] their places in those, from 0; `distances` uint8[k] (bits).
+    """
+
+    queries: NDArray[np.int32]
+    owners: NDArray[np.int64]
+    places: NDArray[np.int32]
+    distances: NDArray[np.uint8]
+
+    @classmethod
+    def room(cls, count: int) -> Self:
+        """So many, with anything in them."""
+        return cls(
+            np.empty(count, np.int32),
+            np.empty(count, np.int64),
+            np.empty(count, np.int32),
+            np.empty(count, np.uint8),
+        )
+
+    @property
+    def columns(
+        self,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
+        """The four arrays."""
+        return self.queries, self.owners, self.places, self.distances
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def taken(self, which: NDArray[np.int64] | slice) -> Self:
+        """Some of them."""
+        return type(self)(self.queries[which], self.owners[which], self.places[which], self.distances[which])
+
+    def merged(self, other: Self) -> Self:
+        """These and others, of other sets."""
+        if not len(other):
+            return self
+        if not len(self):
+            return other
+        both = self.room(len(self) + len(other))
+        set_answer_kernels.merge_found(*self.columns, *other.columns, *both.columns)
+        return both
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetTables:
+    """Hashes in sets, searchable by tables; immutable, so safe for any number of threads.
+
+    By band: `begins` uint32[3, keys + 1] where the hashes of each key begin, `lows` uint32[3, n + 16] and `rests`
+    uint16[3, n] what the hashes are beside it, turned so that the band is highest; `positions` uint32[n] where
+    those of the first table are among all, set after set. The bits of hashes are where `moves` puts them.
+    `owners` int64[m] ascending, `starts` uint32[m + 1] the first position of each, `coarse` the sets that every
+    128th position belongs to. No set is empty.
+    """
+
+    begins: NDArray[np.uint32]
+    lows: NDArray[np.uint32]
+    rests: NDArray[np.uint16]
+    positions: NDArray[np.uint32]
+    moves: NDArray[np.uint64]
+    owners: NDArray[np.int64]
+    starts: NDArray[np.uint32]
+    coarse: NDArray[np.uint32]
+
+    @classmethod
+    def build(
+        cls,
+        hashes: NDArray[np.uint64],
+        owners: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        *,
+        threads: int = 1,
+    ) -> Self:
+        """Index `hashes` uint64[n], 0 < n < 2**32: the first counts[0] > 0 belong to owners[0], and so on.
+
+        `owners` int64[m] ascend and are distinct.
+        """
+        size = len(hashes)
+        if size >= 1 << 32:
+            raise ValueError(f"tables hold fewer than 2**32 hashes, these are {size}")
+        # A hash for each key, and a few; but no fewer keys than make hashes whole.
+        key_bits = min(max(size.bit_length() - 2, LEAST_KEY_BITS), _MOST_KEY_BITS)
+        bands = bands_of(hashes, BANDS)
+        moves = moves_of(bands)
+        rearranged = np.empty_like(hashes)
+        begins = np.empty((BANDS, (1 << key_bits) + 1), np.uint32)
+        lows = _rows(size)
+        rests = np.empty((BANDS, size), np.uint16)
+        positions = np.empty(size, np.uint32)
+        nowhere = np.empty(0, np.uint32)
+        cuts = np.linspace(0, size, threads + 1).astype(np.int64).tolist()
+
+        def rearrange(part: int) -> None:
+            own = slice(cuts[part], cuts[part + 1])
+            table_kernels.rearrange(hashes[own], moves, rearranged[own])
+
+        def fill(band: int) -> None:
+            own = begins[band], lows[band], rests[band], nowhere if band else positions
+            set_table_kernels.fill_set_table(rearranged, band, key_bits, *own)
+
+        if threads == 1:
+            rearrange(0)
+            for band in range(BANDS):
+                fill(band)
+        else:
+            with ThreadPoolExecutor(threads, "set-tables") as pool:
+                list(pool.map(rearrange, range(threads)))
+                list(pool.map(fill, range(BANDS)))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
+        firsts = np.arange(0, size + 1, 1 << COARSE_SHIFT)
+        coarse = np.searchsorted(starts[:-1], np.append(firsts, size - 1), side="right") - 1
+        return cls(begins, lows, rests, positions, moves, owners.copy(), starts, coarse.astype(np.uint32))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def key_bits(self) -> int:
+        """Bits of a key."""
+        keys: int = self.begins.shape[1] - 1
+        return keys.bit_length() - 1
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many hashes each set has, int64[m]."""
+        return self.starts[1:].astype(np.int64) - self.starts[:-1]
+
+    def counts_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many hashes the sets with these numbers, from 0 in the order of owners, have."""
+        return self.starts[numbers + 1].astype(np.int64) - self.starts[numbers]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the arrays take."""
+        tables = self.begins.nbytes + self.lows.nbytes + self.rests.nbytes + self.positions.nbytes
+        sets = self.owners.nbytes + self.starts.nbytes + self.coarse.nbytes
+        return tables + sets + self.moves.nbytes
+
+    def near(self, queries: NDArray[np.uint64], radius: int, died: NDArray[np.int64], clock: int) -> Hits:
+        """All within `radius` bits of `queries` uint64[q], q at most 2**25, but for sets dead by `clock`."""
+        tables = self.begins, self.lows, self.rests, self.positions, self.key_bits
+        moved = np.empty_like(queries)
+        table_kernels.rearrange(queries, self.moves, moved)
+        seen = keys_seen(self.key_bits, radius)
+        if self._tables_pay(sum(seen), radius):
+            flips = _flips(self.key_bits, band_reach(radius, BANDS, 0))
+            how: tuple[Any, ...] = (
+                set_kernels.search_sets,
+                *tables,
+                moved,
+                flips,
+                np.array(seen, np.int64),
+                radius,
+            )
+        else:
+            how = (set_answer_kernels.scan_sets, *tables, moved, radius)
+        found = _found(*how, room=_ROOM * len(queries))
+        return named(found, self.starts, self.coarse, self.owners, died, clock)
+
+    def _tables_pay(self, lookups: int, radius: int) -> bool:
+        if band_reach(radius, BANDS, 0) > _MOST_REACH:
+            return False
+        met = lookups * len(self) / (1 << self.key_bits)
+        return lookups * _LOOKUP_NS + met * _HASH_NS < len(self) * _SCANNED_NS
+
+    def unfold(self, targets: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
+        """Write the hashes of each set to `hashes` uint64 from its place of `targets` int64[m] on; none if < 0."""
+        tables = self.begins, self.lows, self.rests, self.positions, self.key_bits
+        set_table_kernels.unfold_sets(
+            *tables, _inverse(self.moves), self.starts, self.coarse, targets, hashes
+        )
+
+
+def keys_seen(key_bits: int, radius: int) -> list[int]:
+    """How many keys of each band a query has to see: those within the band's reach of its own."""
+    reaches = [band_reach(radius, BANDS, band) for band in range(BANDS)]
+    return [sum(comb(key_bits, bits) for bits in range(reach + 1)) for reach in reaches]
+
+
+def scanned(
+    hashes: NDArray[np.uint64], size: int, queries: NDArray[np.uint64], radius: int
+) -> NDArray[np.uint64]:
+    """Sorted words of what hashes[:size] are within the radius; there is room for whole windows."""
+    return _found(set_answer_kernels.scan_tail, hashes, size, queries, radius, room=_ROOM * len(queries))
+
+
+def named(
+    found: NDArray[np.uint64],
+    starts: NDArray[np.uint32],
+    coarse: NDArray[np.uint32],
+    owners: NDArray[np.int64],
+    died: NDArray[np.int64],
+    clock: int,
+) -> Hits:
+    """What sorted words mean, but for sets that are dead by `clock`: see `set_answer_kernels.name_sets`."""
+    hits = Hits.room(len(found))
+    count = set_answer_kernels.name_sets(found, starts, coarse, owners, died, clock, *hits.columns)
+    return hits if count == len(found) else hits.taken(slice(count))
+
+
+def _found(kernel: Any, *arguments: Any, room: int) -> NDArray[np.uint64]:
+    """What a kernel finds, sorted."""
+    found = np.empty(room, np.uint64)
+    count = kernel(*arguments, found)
+    if count > room:
+        found = np.empty(count, np.uint64)
+        kernel(*arguments, found)
+    found = found[:count]
+    found.sort()
+    return found
+
+
+def _rows(size: int) -> NDArray[np.uint32]:
+    """Rows of whole windows for so many hashes, uint32[3, 32 more at most]; each is a line of the cache."""
+    length = (size // WINDOW + 2) * WINDOW
+    memory = np.empty(BANDS * length + WINDOW, np.uint32)
+    first = -memory.ctypes.data % (WINDOW * 4) // 4
+    return memory[first : first + BANDS * length].reshape(BANDS, length)
+
+
+@cache
+def _flips(key_bits: int, reach: int) -> NDArray[np.uint32]:
+    """What keys within `reach` bits of another differ from it in, those of fewer bits first."""
+    chosen = (bits for count in range(reach + 1) for bits in combinations(range(key_bits), count))
+    return np.array([sum(1 << bit for bit in bits) for bits in chosen], np.uint32)

@@ -1,0 +1,92 @@
+"""The compiled loops that compare windows of hashes: 16 together, by the 32 bits that a table has of each.
+
+See `set_kernels` for how they are used, and `kernels` for what holds for all kernels.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from app.index.band_kernels import Keys
+from app.index.kernels import _ALL
+from app.index.set_table_kernels import Number
+
+WINDOW = 16
+"""Hashes compared together. Rows are as much longer than what is in them."""
+
+_ONE = np.uint64(1)
+_LOW = np.uint64(2**32 - 1)
+
+
+def _near_16_code(_context: Any, values: Any, _place: Any, _query: Any, _radius: Any) -> Any:
+    """As `kernels._near_8` for 16 words of 32 bits."""
+    word, number = ir.IntType(64), ir.IntType(32)
+    vector = ir.VectorType(number, WINDOW)
+    undefined = ir.Constant(vector, ir.Undefined)
+    firsts = ir.Constant(vector, [0] * WINDOW)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def in_each_lane(value: Any) -> Any:
+            one = builder.insert_element(undefined, value, ir.Constant(number, 0))
+            return builder.shuffle_vector(one, undefined, firsts)
+
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+        differences = builder.xor(builder.load(address, align=4), in_each_lane(arguments[2]))
+        counting = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, ir.FunctionType(vector, [vector]), f"llvm.ctpop.v{WINDOW}i32"
+        )
+        near = builder.icmp_unsigned("<=", builder.call(counting, [differences]), in_each_lane(arguments[3]))
+        return builder.zext(builder.bitcast(near, ir.IntType(WINDOW)), word)
+
+    return types.uint64(values, types.uint64, types.uint32, types.uint32), generate
+
+
+# (row, place, query, radius) -> which of row[place : place + 16] are within the radius, a bit for each
+_near_16: Any = intrinsic(_near_16_code)
+
+
+def _ask_for_code(_context: Any, values: Any, place: Any) -> Any:
+    """As `kernels._prefetch`, into the second cache: it can wait for more lines at once."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        number, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [pointer, number, number, number]),
+            "llvm.prefetch.p0",
+        )
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), pointer)
+        builder.call(function, [address, *(ir.Constant(number, value) for value in (0, 2, 1))])
+        return context.get_dummy_value()
+
+    return types.void(values, place), generate
+
+
+_ask_for: Any = intrinsic(_ask_for_code)
+
+
+@njit(nogil=True)
+def _any_near(low: Keys, begin: Number, end: Number, query: np.uint64, radius: int) -> bool:
+    """Whether any of a key's hashes, or of those beside them, may be near."""
+    near = np.uint64(0)
+    for window in range(begin & -WINDOW, end, WINDOW):
+        near |= _near_16(low, np.uint64(window), np.uint32(query & _LOW), np.uint32(radius))
+    return bool(near != 0)
+
+
+@njit(nogil=True)
+def _near(low: Keys, window: Number, begin: Number, end: Number, query: np.uint64, radius: int) -> np.uint64:
+    """Which of the hashes of a window that are in a key's range may be near, a bit for each."""
+    near: np.uint64 = _near_16(low, np.uint64(window), np.uint32(query & _LOW), np.uint32(radius))
+    if near != 0:
+        if window < begin:
+            near &= _ALL << np.uint64(begin - window)
+        if end < window + WINDOW:
+            near &= (_ONE << np.uint64(end - window)) - _ONE
+    return near

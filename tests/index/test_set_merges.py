@@ -1,0 +1,295 @@
+"""The index over sets of hashes while it changes: in the middle of merges, and when merges fail."""
+
+import logging
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from app.index import sets
+from app.index.set_parts import SetPart
+from app.index.set_tail import SetTail
+from app.index.sets import SetIndex
+from tests.index.drawn import random_hashes
+from tests.index.set_models import RADII, as_arrays, as_queries, built, cut, holds, plain_near, put, rows
+
+HASHES = st.sampled_from([0, 1, 3, 7, 2**63, 2**63 + 1, 2**64 - 1, 2**64 - 2, 0x0F0F, 0x0F0F << 32])
+OWNERS = st.integers(-5, 12) | st.sampled_from([-(2**63), 2**63 - 1])
+A_SET = st.tuples(OWNERS, st.lists(HASHES, max_size=6))
+CHANGE = st.tuples(st.lists(A_SET, max_size=4), st.lists(OWNERS, max_size=4))
+
+
+class ChangesAgainstDict(RuleBasedStateMachine):
+    """Any order of changes, searches and merges, with changes and searches in the middle of merges."""
+
+    def __init__(self):
+        super().__init__()
+        self.index, self.model = SetIndex(), {}
+        self.earlier = []  # versions that a slow reader may still hold, and what they were
+        self.meanwhile = []
+        self.patched = pytest.MonkeyPatch()
+        self.patched.setattr(sets, "_TAIL", 8)
+        self.patched.setattr(sets, "_WRITERS_OWN", 20)
+        self.patched.setattr(SetIndex, "_merge_if_due", lambda _: None)
+        build = sets.merged
+
+        def interrupted(*arguments):
+            if self.meanwhile and not self.index._writing.locked():
+                self.meanwhile.pop(0)()
+            made = build(*arguments)
+            while self.meanwhile and not self.index._writing.locked():
+                self.meanwhile.pop(0)()
+            return made
+
+        self.patched.setattr(sets, "merged", interrupted)
+
+    def teardown(self):
+        self.patched.undo()
+
+    def change(self, entries, removed):
+        entries = dict(entries)
+        put(self.index, entries)
+        self.model.update(entries)
+        self.index.remove(np.array(removed, np.int64))
+        for owner in removed:
+            self.model.pop(owner, None)
+        self.earlier = [*self.earlier[-3:], (self.index._version, dict(self.model))]
+
+    @rule(change=CHANGE)
+    def put_and_remove(self, change):
+        self.change(*change)
+
+    @rule(changes=st.lists(CHANGE, max_size=3))
+    def merge_while_things_change(self, changes):
+        for change in changes:
+            self.meanwhile += [lambda change=change: self.change(*change), self.holds_what_the_dict_holds]
+        self.index.merge_now()
+        while self.meanwhile:  # if there was nothing to merge
+            self.meanwhile.pop(0)()
+
+    @rule(changes=st.lists(CHANGE, max_size=2))
+    def merge_what_is_due_while_things_change(self, changes):
+        self.meanwhile += [lambda change=change: self.change(*change) for change in changes]
+        self.index._merge_what_is_due()
+        while self.meanwhile:
+            self.meanwhile.pop(0)()
+
+    @rule(queries=st.lists(HASHES, max_size=3), radius=st.sampled_from(RADII))
+    def search(self, queries, radius):
+        assert rows(self.index.near(as_queries(queries), radius)) == plain_near(self.model, queries, radius)
+
+    @invariant()
+    def holds_what_the_dict_holds(self):
+        holds(self.index, self.model)
+
+    @invariant()
+    def versions_stay_as_they_were(self):
+        for version, model in self.earlier:
+            assert rows(version.near(as_queries([3]), 64)) == plain_near(model, [3], 64)
+            assert np.array_equal(version.contents().hashes, as_arrays(dict(sorted(model.items())))[0])
+
+
+TestChangesAgainstDict = ChangesAgainstDict.TestCase
+TestChangesAgainstDict.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+
+
+def test_what_is_found_due_is_merged_before_a_writer_merges_it_too(monkeypatch):
+    monkeypatch.setattr(sets, "_TAIL", 8)
+    monkeypatch.setattr(sets, "_WRITERS_OWN", 200)
+    monkeypatch.setattr(SetIndex, "_merge_if_due", lambda _: None)
+    index, model = SetIndex(), {}
+
+    def write(owner, count):
+        own = {owner: random_hashes(count, seed=owner).tolist()}
+        put(index, own)
+        model.update(own)
+
+    index._held = 99  # a part each
+    for owner, count in enumerate((5000, 150, 16)):
+        write(owner, count)
+    put(index, {3: [1, 2], 4: [5] * 6})
+    index.remove(np.array([4]))
+    model[3] = [1, 2]
+    index._held = 0
+    assert sets.due(index._version.parts) == 3
+    merge, merged = SetIndex._merge, sets.merged
+    # As soon as that is known, a tail is full with which the writer may merge all parts but one; then another.
+    writes = [lambda: write(5, 24), lambda: write(6, 8)]
+
+    def late(*arguments):
+        if len(writes) == 2:
+            writes.pop(0)()
+        merge(*arguments)
+
+    def interrupted(*arguments):
+        if len(writes) == 1 and not index._writing.locked():
+            writes.pop(0)()
+        return merged(*arguments)
+
+    monkeypatch.setattr(SetIndex, "_merge", late)
+    monkeypatch.setattr(sets, "merged", interrupted)
+    index._merge_in_background()
+    assert not writes
+    holds(index, model)
+
+
+def one(number):
+    return np.array([number], np.int64)
+
+
+class Watched(SetIndex):
+    """Looks at itself as soon as a version is published."""
+
+    look = staticmethod(lambda: None)
+
+    @property
+    def _version(self):
+        return self._published
+
+    @_version.setter
+    def _version(self, version):
+        self._published = version
+        self.look()
+
+
+def test_what_is_published_is_whole_at_that_moment(monkeypatch):
+    monkeypatch.setattr(sets, "_TAIL", 8)
+    index, model, looks = Watched(), {}, []
+    index.look = lambda: looks.append(1) or holds(index, model)
+    for number in range(40):
+        own = {number % 7: [number] * 3, number % 5 + 3: [number + 1]}
+        model |= own
+        put(index, own)
+        if number % 4 == 0:
+            del model[number % 7]
+            index.remove(one(number % 7))
+    index.close()
+    index.merge_now()
+    assert len(looks) > 60
+
+
+def test_parts_stay_few_and_merges_happen_in_the_background(monkeypatch):
+    monkeypatch.setattr(sets, "_TAIL", 20)
+    monkeypatch.setattr(sets, "_WRITERS_OWN", 100)
+    index = SetIndex()
+    for number in range(400):
+        index.put(one(number), random_hashes(10, seed=number), one(10))
+    index.close()
+    assert len(index._version.parts) <= 4
+    assert max(len(part.tables) for part in index._version.parts) > 100
+    assert len(index) == 4000
+
+
+def ten_thousand():
+    """An index of a hundred sets of a hundred hashes, what it has, and its owners."""
+    model = cut(random_hashes(10_000), [100] * 99)
+    return built(model), model, np.array(list(model))
+
+
+def table_sizes(index):
+    index.close()
+    return [len(part.tables) for part in index._version.parts]
+
+
+def test_removals_alone_lead_to_a_merge():
+    index, _, owners = ten_thousand()
+    index.remove(owners[:40])
+    assert table_sizes(index) == [6000]
+    assert len(index) == 6000
+
+
+def out_of_memory(*_):
+    raise MemoryError("no room")
+
+
+@contextmanager
+def failing_merges(monkeypatch, caplog):
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
+        patched.setattr(sets, "merged", out_of_memory)
+        yield
+
+
+def test_a_merge_that_fails_is_logged_and_tried_again_later(monkeypatch, caplog):
+    index, model, owners = ten_thousand()
+    with failing_merges(monkeypatch, caplog):
+        index.remove(owners[:40])
+        index.close()
+        index.remove(owners[40:41])
+        assert index._thread is None
+    assert caplog.text.count("could not be merged") == 1
+    put(index, {1000: random_hashes(3000).tolist()})
+    assert table_sizes(index) == [5900]
+    holds(
+        index, {owner: model[owner] for owner in owners[41:].tolist()} | {1000: random_hashes(3000).tolist()}
+    )
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+def test_a_merge_that_failed_is_tried_again_where_there_is_no_growth(what, monkeypatch, caplog):
+    index, model, owners = ten_thousand()
+    with failing_merges(monkeypatch, caplog):
+        index.remove(owners[:40])
+        index.close()
+    for owner in owners[40:80].tolist():
+        put(index, {owner: [] if what == "removed" else model[owner]})
+    assert table_sizes(index)[0] < 5300
+
+
+def test_after_a_merge_that_succeeds_an_earlier_failure_delays_none(monkeypatch, caplog):
+    index, _, owners = ten_thousand()
+    with failing_merges(monkeypatch, caplog):
+        index.remove(owners[:20])
+        index.close()
+    index.merge_now()
+    index.remove(owners[20:31])
+    assert table_sizes(index) == [6900]
+
+
+def test_a_change_of_which_no_tables_can_be_made_takes_effect_all_the_same(monkeypatch, caplog):
+    monkeypatch.setattr(sets, "_TAIL", 8)
+    index, model = SetIndex(), {number: [number] * 3 for number in range(12)}
+    with failing_merges(monkeypatch, caplog):
+        for number in range(7):
+            put(index, {number: model[number]})
+        assert caplog.text.count("No tables could be made") == 2  # of 9 hashes, and of 18
+        holds(index, {number: model[number] for number in range(7)})
+    for number in range(7, 12):
+        put(index, {number: model[number]})
+    assert len(index._version.parts) == 1
+    holds(index, model)
+
+
+def test_where_no_thread_is_to_be_had_parts_serve_until_one_is(monkeypatch):
+    index, model, owners = ten_thousand()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError))
+        index.remove(owners[:40])
+        assert table_sizes(index) == [10_000]
+    index.remove(owners[40:41])
+    assert table_sizes(index) == [5900]
+    holds(index, {owner: model[owner] for owner in owners[41:].tolist()})
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (SetTail, "with_sets"),
+        (SetPart, "living_sets"),
+        (SetTail, "living_sets"),
+        (SetPart, "without"),
+        (sets, "_Version"),
+    ],
+)
+def test_a_change_that_fails_has_no_part_in_the_next(place, name, monkeypatch):
+    index, model, owners = ten_thousand()
+    put(index, {-9: [1, 2]})
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, out_of_memory)
+        with pytest.raises(MemoryError):
+            put(index, {-9: [4, 5], int(owners[3]): [8], 999: [6]})
+    put(index, {1000: [1]})
+    holds(index, model | {-9: [1, 2], 1000: [1]})
