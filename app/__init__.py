@@ -7,7 +7,8 @@ ingest, search bytes + claim -> stored image; similar images by id or by picture
 patterns       clusters, and where they occur; templates: making them. pattern_report: both on a page (report_page)
 screening      stored images -> matches and verdicts; recognition: -> the templates that they show
 collection     the image table in memory: Hamming indexes of whole images and of segments, and how they catch up
-regions        which regions of stored images look like those of a picture. explanation: hashes drawn (grids)
+regions        which regions of stored images look like those of a picture. partial_copies: which have a part of it
+explanation    hashes drawn (grids), and how two pictures lie on each other (overlays)
 catalog        the tables and all SQL; storage: picture bytes; imaging: safe decoding; embedded: PostgreSQL
 matching       pure: distances -> kinds and verdicts
 index          pure: exact Hamming range search; fingerprints: pure: pixels -> hashes. kernels: the loops of both

@@ -1,6 +1,7 @@
 """Explaining hashes: of one stored image, or of two and where they differ."""
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,9 @@ from app.fingerprints.value import (
     turned_from_bytes,
 )
 from app.grids import Grid, Sheet, bits_of, draw_sheets
+from app.matching.evidence import Evidence, of_whole
 from app.matching.regions import WITHIN, alike
+from app.overlays import draw_overlay
 from app.regions import Region, regions_of_image
 from app.storage import Pictures, open_rendition
 
@@ -56,6 +59,18 @@ def hashes_of_pair(connection: Connection, pictures: Pictures, row: AnyRow, othe
         }
         groups.append([_parts(pictures, row, first, told), _parts(pictures, other, second, told)])
     return draw_sheets(groups)
+
+
+def overlay_of_match(pictures: Pictures, row: AnyRow) -> bytes:
+    """Draw what the two images of a match (row of `catalog.matches.match_by_id`) have in common: a PNG."""
+    later, earlier = (_rendition_of(pictures, each) for each in (row.later_image_id, row.earlier_image_id))
+    if row.evidence:
+        evidence = Evidence.from_json(row.evidence)
+    else:
+        evidence = of_whole(row.transform, later.size, earlier.size)
+    captions = f"claim {row.later_claim_id}", f"claim {row.earlier_claim_id}, earlier"
+    heading = f"{row.kind.replace('_', ' ')}: claims {row.later_claim_id} and {row.earlier_claim_id}"
+    return draw_overlay(later, earlier, evidence, captions, heading)
 
 
 def _largest(regions: Sequence[Region]) -> list[Region]:
@@ -131,8 +146,12 @@ def _grids(row: AnyRow, words: np.ndarray, said: Mapping[str, str]) -> Sequence[
 
 
 def _rendition(pictures: Pictures, row: AnyRow) -> Image.Image:
+    return _rendition_of(pictures, row.image_id)
+
+
+def _rendition_of(pictures: Pictures, image_id: UUID) -> Image.Image:
     try:
-        return open_rendition(pictures, row.image_id)
+        return open_rendition(pictures, image_id)
     except FileNotFoundError:
         # Deleted between the look-up and here.
-        raise NotFound(f"no image {row.image_id}", field="image_id") from None
+        raise NotFound(f"no image {image_id}", field="image_id") from None

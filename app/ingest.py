@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
+from PIL.Image import Image
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images, new_images, session
@@ -17,15 +18,14 @@ from app.catalog.matches import EMPTY_PAGE
 from app.catalog.new_images import NewImage
 from app.catalog.rows import AnyRow
 from app.catalog.templates import switched_on
-from app.collection import Collection
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
+from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.imaging import DecodePool, Fingerprinted
-from app.matching.kinds import Rule
 from app.recognition import recognise
-from app.screening import NO_VERDICT, Answer, answer_image, screen_rows
-from app.storage import Pictures
+from app.screening import NO_VERDICT, Answer, Screening, answer_image, screen_rows
+from app.storage import Pictures, open_rendition
 
 log = logging.getLogger(__name__)
 
@@ -75,17 +75,14 @@ class Intake:
         self,
         *,
         engine: Engine,
-        collection: Collection,
-        pictures: Pictures,
+        screening: Screening,
         decoders: DecodePool,
-        rule: Rule,
         max_file_bytes: int,
     ):
         self.engine = engine
-        self.collection = collection
-        self.pictures = pictures
+        self.screening = screening
+        self.pictures = screening.pictures
         self.decoders = decoders
-        self.rule = rule
         self.max_file_bytes = max_file_bytes
         self._files = ThreadPoolExecutor(64, "intake-file")
         self._disk = ThreadPoolExecutor(64, "intake-disk")
@@ -123,16 +120,20 @@ class Intake:
                 connection = stack.enter_context(session.autocommit(self.engine))
                 new = [new_image(claim_id, item, client_id, labels, source) for item in decoded]
                 rows = self._insert(connection, new, created)
-            return Outcome(self._answer(connection, rows, created), rejections)
+            keypoints = {item.image_id: item.fingerprinted.keypoints for item in decoded}
+            return Outcome(self._answer(connection, rows, created, keypoints), rejections)
 
-    def look_at(self, upload: Upload) -> Fingerprinted:
-        """Fingerprint a picture that is not to be stored: nothing of it stays. Raises as `take`."""
+    def look_at(self, upload: Upload) -> tuple[Fingerprinted, Image]:
+        """Fingerprint and normalise a picture that is not to be stored: nothing of it stays. Raises as `take`."""
         self._check_size(upload)
         image_id = uuid4()
         try:
             with self.decoders.reserve(1):
                 path = self.pictures.write_original(image_id, upload.data)
-                return self.decoders.fingerprint(path, None)
+                found = self.decoders.fingerprint(path, self.pictures.rendition(image_id))
+            picture = open_rendition(self.pictures, image_id)
+            picture.load()
+            return found, picture
         finally:
             self.pictures.erase(image_id)
 
@@ -247,14 +248,18 @@ class Intake:
         )
 
     def _answer(
-        self, connection: Connection, rows: Sequence[AnyRow], created: AbstractSet[UUID]
+        self,
+        connection: Connection,
+        rows: Sequence[AnyRow],
+        created: AbstractSet[UUID],
+        keypoints: Mapping[UUID, Keypoints],
     ) -> list[Answer]:
         """Screen what is not screened yet, and read the matches. The images are stored whatever happens here."""
         waiting = {row.id: row for row in rows if row.screened_at is None}
         try:
             matched: set[int] = set()
             if waiting:
-                matched = screen_rows(connection, self.collection, self.rule, list(waiting.values()))
+                matched = screen_rows(connection, self.screening, list(waiting.values()), keypoints)
             if replayed := [row.created_seq for row in rows if row.image_id not in created]:
                 # With templates made since they were stored the scan may not be through, and the index may know
                 # none of them: it reads them with the images that come later.
@@ -327,5 +332,6 @@ def new_image(
         camera_software=decoded.camera_software,
         segments=decoded.fingerprint.segments,
         pattern=decoded.pattern,
+        keypoints=decoded.keypoints,
         **pixel_columns(decoded),
     )

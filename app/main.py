@@ -11,7 +11,19 @@ from app.imaging import DecodePool
 from app.jobs.keeper import Keeper
 from app.parts import Parts, make_parts
 from app.settings import Settings
-from app.web import access, admin, claims, clusters, health, images, metrics, problems, similar, templates
+from app.web import (
+    access,
+    admin,
+    claims,
+    clusters,
+    health,
+    images,
+    matches,
+    metrics,
+    problems,
+    similar,
+    templates,
+)
 from app.web.query import each_parameter_once
 from app.web.schemas import problem_responses
 
@@ -59,6 +71,7 @@ def application(parts: Parts) -> FastAPI:
     for router in (
         claims.router,
         images.router,
+        matches.router,
         similar.router,
         clusters.router,
         templates.router,

@@ -6,12 +6,13 @@ from sqlalchemy import Engine
 
 from app.catalog.session import make_engine
 from app.catalog.watchdog import Watchdog
-from app.collection import Collection, PatternCollection, SegmentCollection
+from app.collection import Collection, KeypointCollection, PatternCollection, SegmentCollection
 from app.decoders import start_decoders
 from app.imaging import DecodePool
 from app.index.engines import ENGINES
 from app.ingest import Intake
 from app.matching.kinds import Rule
+from app.screening import Screening
 from app.search import Search
 from app.settings import Settings
 from app.storage import Pictures
@@ -26,6 +27,7 @@ class Parts:
     collection: Collection
     segments: SegmentCollection
     patterns: PatternCollection
+    keypoints: KeypointCollection
     search: Search
     pictures: Pictures
     template_pictures: Pictures
@@ -41,11 +43,19 @@ class Parts:
 
 
 def rule_from(settings: Settings) -> Rule:
-    """The radii of the rule for near duplicates."""
+    """The rule by which pictures match."""
     return Rule(
         near=settings.near_duplicate_distance,
         verifier=settings.verifier_distance,
         page_verifier=settings.page_verifier_distance,
+        near_score=settings.near_duplicate_score,
+        copy_strength=settings.copy_strength,
+        copy_score=settings.copy_score,
+        copy_low=settings.copy_low,
+        page_copy_low=settings.page_copy_low,
+        clear_strength=settings.clear_strength,
+        clear_score=settings.clear_score,
+        scene_inliers=settings.scene_inliers,
     )
 
 
@@ -57,15 +67,13 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
     engine = make_engine(settings, settings.database_url)
     hamming = ENGINES[settings.index_engine]
     collection, segments = Collection(engine, hamming), SegmentCollection(engine, hamming)
-    patterns = PatternCollection(engine, hamming)
+    patterns, keypoints = PatternCollection(engine, hamming), KeypointCollection(engine, hamming)
     pictures = Pictures(settings.data_dir / "pictures", min_free_bytes=settings.min_free_bytes)
     template_pictures = Pictures(settings.data_dir / "templates", min_free_bytes=settings.min_free_bytes)
     intake = Intake(
         engine=engine,
-        collection=collection,
-        pictures=pictures,
+        screening=Screening(collection, keypoints, pictures, rule_from(settings)),
         decoders=decoders or start_decoders(settings),
-        rule=rule_from(settings),
         max_file_bytes=settings.max_file_bytes,
     )
     return Parts(
@@ -74,7 +82,8 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
         collection=collection,
         segments=segments,
         patterns=patterns,
-        search=Search(engine, collection, segments, patterns),
+        keypoints=keypoints,
+        search=Search(engine, collection, segments, patterns, keypoints, pictures, rule_from(settings)),
         pictures=pictures,
         template_pictures=template_pictures,
         intake=intake,

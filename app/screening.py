@@ -1,7 +1,10 @@
 """Comparing stored images with all earlier ones, and reading what was found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from uuid import UUID
 
 import numpy as np
 from sqlalchemy import Connection, Engine
@@ -9,12 +12,27 @@ from sqlalchemy import Connection, Engine
 from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
 from app.catalog.template_matches import ShownTemplates, templates_of
-from app.collection import Collection, TableIndex
-from app.fingerprints.value import COLUMN_OF, VERIFIER, colour_code_from_bytes, turned_from_bytes
+from app.collection import Collection, KeypointCollection, KeypointIndex, TableIndex
+from app.fingerprints.keypoint_value import Keypoints
+from app.fingerprints.value import (
+    COLUMN_OF,
+    FINGERPRINTED,
+    VERIFIER,
+    colour_code_from_bytes,
+    turned_from_bytes,
+)
+from app.matching.evidence import Evidence
 from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare_many
+from app.partial_copies import look_of_image, look_of_upload, partial_copies, propose_images
 from app.recognition import recognise
+from app.storage import Pictures
+
+log = logging.getLogger(__name__)
 
 MATCHES_IN_ANSWER = 100
+# What matches images in more other claims than that is a hub: a logo, a form, a picture that everybody sends.
+HUB_CLAIMS = 20
+MATCHES_OF_HUB = 10  # in its answer, the best
 # Verdicts beside the kinds of matching.kinds.
 PENDING = "pending"
 NO_VERDICT = "none"
@@ -30,24 +48,49 @@ class Answer:
     created: bool = False
     templates: ShownTemplates = field(default_factory=ShownTemplates)
 
+    @property
+    def hub(self) -> int | None:
+        """In how many other claims there are matches, where these are so many that few are told."""
+        return self.matches.claims if self.matches.claims > HUB_CLAIMS else None
 
-def screen(engine: Engine, collection: Collection, rule: Rule, seqs: Sequence[int]) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What images are compared by: what is held in memory of the others, their renditions, and the rule."""
+
+    collection: Collection
+    keypoints: KeypointCollection
+    pictures: Pictures
+    rule: Rule
+
+
+def screen(engine: Engine, screening: Screening, seqs: Sequence[int]) -> None:
     """Screen the images with these stamps, wherever they were committed; deleted ones are passed over."""
     with session.autocommit(engine) as connection:
-        screen_rows(connection, collection, rule, images.to_compare(connection, seqs))
+        screen_rows(connection, screening, images.to_compare(connection, seqs))
 
 
 def screen_rows(
-    connection: Connection, collection: Collection, rule: Rule, rows: Sequence[AnyRow]
+    connection: Connection,
+    screening: Screening,
+    rows: Sequence[AnyRow],
+    keypoints: Mapping[UUID, Keypoints] = MappingProxyType({}),
 ) -> set[int]:
     """Find and store the matches of committed images (columns COMPARED), each against all before it.
 
     And the templates that they show. Return the row ids of those that have any of either. Idempotent: doing it
-    again stores the same. `connection` is in autocommit mode.
+    again stores the same. `keypoints` are those of images that were decoded just now, by image id: all others are
+    looked at again. `connection` is in autocommit mode.
     """
     # After the commit of every row and before the search: this order is the promise.
-    index = collection.caught_up(connection, committed=max((row.created_seq for row in rows), default=0))
-    found = [match for row in rows for match in _earlier_matches(connection, index, rule, row)]
+    committed = max((row.created_seq for row in rows), default=0)
+    index = screening.collection.caught_up(connection, committed=committed)
+    points = screening.keypoints.caught_up(connection, committed=committed)
+    found = [
+        match
+        for row in rows
+        for match in _earlier_matches(connection, screening, index, points, row, keypoints.get(row.image_id))
+    ]
     showing = recognise(connection, index.templates, [row.created_seq for row in rows])
     # Last, for it marks the images as screened.
     read_at = max((row.change_seq for row in rows), default=0)
@@ -56,14 +99,20 @@ def screen_rows(
 
 
 def _earlier_matches(
-    connection: Connection, index: TableIndex, rule: Rule, row: AnyRow
+    connection: Connection,
+    screening: Screening,
+    index: TableIndex,
+    points: KeypointIndex,
+    row: AnyRow,
+    keypoints: Keypoints | None,
 ) -> list[matches.NewMatch]:
     query = _picture(row, turned_from_bytes(row.turned))
-    proposed = propose(index, query, rule, before=row.created_seq)
-    others = images.earlier_candidates(connection, row, proposed)
-    findings = compare_many(
-        query, [_picture(other, turned_from_bytes(other.turned, rows=1)) for other in others], rule
-    )
+    whole = propose(index, query, screening.rule, before=row.created_seq)
+    partial = _partial_copies(connection, screening, points, row, keypoints, whole)
+    others = images.earlier_candidates(connection, row, sorted({*whole, *partial}))
+    pictures = [_picture(other, turned_from_bytes(other.turned, rows=1)) for other in others]
+    evidence = [partial.get(other.created_seq) for other in others]
+    findings = compare_many(query, pictures, screening.rule, evidence)
     return [
         matches.NewMatch(
             earlier_id=other.id,
@@ -73,11 +122,40 @@ def _earlier_matches(
             nearest=finding.nearest,
             distances=finding.distances,
             transform=finding.transform,
+            evidence={} if finding.evidence is None else finding.evidence.to_json(),
             rule_version=RULE_VERSION,
         )
         for other, finding in zip(others, findings, strict=True)
         if finding is not None
     ]
+
+
+def _partial_copies(
+    connection: Connection,
+    screening: Screening,
+    points: KeypointIndex,
+    row: AnyRow,
+    keypoints: Keypoints | None,
+    whole: Sequence[int],
+) -> dict[int, Evidence]:
+    """Evidence by `created_seq` of images that one has a part in common with."""
+    # Those that are to be found yet are compared once a job has found them.
+    if row.status != FINGERPRINTED or not row.keypoint_count:
+        return {}
+    if keypoints is None:
+        try:
+            look = look_of_image(screening.pictures, row.image_id)
+        except FileNotFoundError:
+            # Deleted meanwhile, or its picture is lost, which must not keep all later images from being screened.
+            log.warning("image %s has no rendition: it is compared as a whole only", row.image_id)
+            return {}
+    else:
+        look = look_of_upload(screening.pictures, row.image_id, keypoints, (row.width, row.height))
+    proposed = propose_images(points, look.keypoints, before=row.created_seq)
+    return {
+        found.created_seq: found.evidence
+        for found in partial_copies(connection, screening.pictures, look, proposed, set(whole))
+    }
 
 
 def propose(index: TableIndex, query: Picture, rule: Rule, *, before: int) -> list[int]:
@@ -103,6 +181,8 @@ def answer_image(connection: Connection, row: AnyRow, *, screened: bool = False)
     `screened` tells that the image was screened after the row was read.
     """
     page = matches.matches_of(connection, image_row_id=row.id, claim_id=row.claim_id, limit=MATCHES_IN_ANSWER)
+    if page.claims > HUB_CLAIMS:
+        page = replace(page, rows=page.rows[:MATCHES_OF_HUB])
     verdict = verdict_of(page, screened=screened or row.screened_at is not None)
     return Answer(row, page, verdict, templates=templates_of(connection, row.id))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import numpy as np
+from PIL.Image import Image
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images, session
@@ -14,8 +15,11 @@ from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
 from app.collection import (
     COLOURS,
+    KEYPOINTS,
     PATTERN,
     Collection,
+    KeypointCollection,
+    KeypointIndex,
     PatternCollection,
     PatternIndex,
     SegmentCollection,
@@ -36,20 +40,35 @@ from app.fingerprints.value import (
 )
 from app.imaging import Fingerprinted
 from app.index.live import LiveIndex
+from app.matching.evidence import Evidence
+from app.matching.kinds import Rule, kind_of_part, nearest_transform
+from app.matching.overlaps import AGREEING_BITS
 from app.matching.regions import WITHIN
+from app.partial_copies import Look, look_of_image, partial_copies, propose_images
 from app.regions import Region, RegionMatch, matching_regions, regions_of_image, regions_of_segments
+from app.storage import Pictures
 
 SEGMENTS = "segments"
-# The largest distance that may be asked for: all there is, but among segments, where strangers crowd in before.
-MAX_DISTANCES = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, SEGMENTS: 16, PATTERN: 64}
+# The largest distance that may be asked for: all there is, but among segments, where strangers crowd in before, and
+# of keypoints that agree, of which none are more than so far apart.
+MAX_DISTANCES = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {
+    COLOURS: COLOUR_BITS,
+    SEGMENTS: 16,
+    PATTERN: 64,
+    KEYPOINTS: AGREEING_BITS,
+}
 HASHES = tuple(MAX_DISTANCES)
-DEFAULT_DISTANCES = dict.fromkeys(HASHES, 10) | {SEGMENTS: WITHIN, PATTERN: 14}
+DEFAULT_DISTANCES = dict.fromkeys(HASHES, 10) | {
+    SEGMENTS: WITHIN,
+    PATTERN: 14,
+    KEYPOINTS: AGREEING_BITS,
+}
 MAX_LIMIT = 200
 AS_STORED = "as_stored"
 ORIENTATIONS = (AS_STORED, "all")
 FILLING_SECONDS = 30
 
-Searched = TableIndex | SegmentIndex | PatternIndex
+Searched = TableIndex | SegmentIndex | PatternIndex | KeypointIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +104,14 @@ class Similar:
     """One image found: the row (image_id, claim_id, uploaded_at), its distance in bits, and the transform.
 
     The transform turns the query's picture into this one. `regions` are those that match, nearest first, where
-    segments were searched.
+    segments were searched, `evidence` where keypoints were: then the distance is that of keypoints that agree.
     """
 
     row: AnyRow
     distance: int
     transform: str
     regions: Sequence[RegionMatch] = ()
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +137,20 @@ class _Asked:
     hashes: np.ndarray
     """One for each orientation, that of the picture as it stands first; none where segments are searched."""
     regions: Sequence[Region] = ()
+    look: Look | None = None
+    page: bool = False
     own_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """All images found: `seqs`, `distances` and `transforms` int64[n] belong together; regions by `seqs`."""
+    """All images found: `seqs`, `distances`, `transforms` int64[n] belong together; regions, evidence by `seqs`."""
 
     seqs: np.ndarray
     distances: np.ndarray
     transforms: np.ndarray
     regions: Mapping[int, Sequence[RegionMatch]] = field(default_factory=dict)
+    evidence: Mapping[int, Evidence] = field(default_factory=dict)
 
 
 class Search:
@@ -139,11 +162,17 @@ class Search:
         collection: Collection,
         segments: SegmentCollection,
         patterns: PatternCollection,
+        keypoints: KeypointCollection,
+        pictures: Pictures,
+        rule: Rule,
     ):
         self._engine = engine
         self._collection = collection
         self._segments = segments
         self._patterns = patterns
+        self._keypoints = keypoints
+        self._pictures = pictures
+        self._rule = rule
 
     def by_image(self, image_id: UUID, query: Query) -> SimilarPage:
         """Find every other stored image within the distance of a stored one.
@@ -155,13 +184,16 @@ class Search:
             row = images.live_by_id(connection, image_id)
             if row is None:
                 raise NotFound(f"no image {image_id}", field="image_id")
-            return _page(connection, replica, _stored(connection, row, query), query)
+            return self._page(connection, replica, self._stored(connection, row, query), query)
 
-    def by_picture(self, fingerprinted: Fingerprinted, query: Query) -> SimilarPage:
-        """Find every stored image within the distance of a picture that is not stored. Raises as `by_image`."""
+    def by_picture(self, fingerprinted: Fingerprinted, query: Query, picture: Image) -> SimilarPage:
+        """Find every stored image within the distance of a picture that is not stored. Raises as `by_image`.
+
+        `picture` is the normalised one, which keypoints are compared by.
+        """
         with session.autocommit(self._engine) as connection:
             replica = self._caught_up(connection, query)
-            return _page(connection, replica, _sent(fingerprinted, query), query)
+            return self._page(connection, replica, _sent(fingerprinted, query, picture), query)
 
     def _caught_up(self, connection: Connection, query: Query) -> Searched:
         """The replica to search, with every image in it that was committed before. Raises Unavailable."""
@@ -170,6 +202,8 @@ class Search:
             replica = self._segments.caught_up(connection)
         elif query.hash_name == PATTERN:
             replica = self._patterns.caught_up(connection)
+        elif query.hash_name == KEYPOINTS:
+            replica = self._keypoints.caught_up(connection)
         else:
             replica = self._collection.caught_up(connection)
         lacking = replica.lacking(query.hash_name)
@@ -177,30 +211,138 @@ class Search:
             raise _filling(lacking, query)
         return replica
 
+    def _stored(self, connection: Connection, row: AnyRow, query: Query) -> _Asked:
+        name = query.hash_name
+        subject, seq = row.image_id.bytes, row.created_seq
+        if row.status != FINGERPRINTED:
+            return _Asked(row.status, subject, _NO_HASHES)
+        if _lacks(row, name):
+            raise _filling(
+                1, query
+            )  # stored after the replica was caught up, by an older version of the program
+        if name == KEYPOINTS:
+            look = self._looked_at(row.image_id)
+            return _Asked(row.status, subject, _NO_HASHES, look=look, page=bool(row.page), own_seq=seq)
+        if name == SEGMENTS:
+            return _Asked(row.status, subject, _NO_HASHES, regions_of_image(connection, seq), own_seq=seq)
+        if name == COLOURS:
+            hashes = colour_code_from_bytes(row.colour_code)[None]
+        elif name == PATTERN:
+            pattern = pattern_of(connection, seq)
+            hashes = _NO_HASHES if pattern is None or pattern.flat.all() else pattern.words[:1]
+        else:
+            hashes = turned_from_bytes(row.turned)[:, COLUMN_OF[name]]
+        return _Asked(row.status, subject, hashes, own_seq=seq)
 
-def _stored(connection: Connection, row: AnyRow, query: Query) -> _Asked:
-    name = query.hash_name
-    subject, seq = row.image_id.bytes, row.created_seq
-    if row.status != FINGERPRINTED:
-        return _Asked(row.status, subject, _NO_HASHES)
-    lacks = row.pattern is None if name == PATTERN else row.whash_db4 is None and name not in FIRST_HASHES
-    if lacks:
-        raise _filling(1, query)  # stored after the replica was caught up, by an older version of the program
-    if name == SEGMENTS:
-        return _Asked(row.status, subject, _NO_HASHES, regions_of_image(connection, seq), own_seq=seq)
-    if name == COLOURS:
-        hashes = colour_code_from_bytes(row.colour_code)[None]
-    elif name == PATTERN:
-        pattern = pattern_of(connection, seq)
-        hashes = _NO_HASHES if pattern is None or pattern.flat.all() else pattern.words[:1]
-    else:
-        hashes = turned_from_bytes(row.turned)[:, COLUMN_OF[name]]
-    return _Asked(row.status, subject, hashes, own_seq=seq)
+    def _looked_at(self, image_id: UUID) -> Look:
+        try:
+            return look_of_image(self._pictures, image_id)
+        except FileNotFoundError:
+            # Deleted between the look-up and here.
+            raise NotFound(f"no image {image_id}", field="image_id") from None
+
+    def _page(self, connection: Connection, replica: Searched, asked: _Asked, query: Query) -> SimilarPage:
+        last = replica.last
+        subject = _subject(query, asked.subject)
+        as_of, after_distance, after_seq = (
+            (last, -1, -1) if query.cursor is None else decode_cursor(query.cursor, subject, 3)
+        )
+        if asked.status != FINGERPRINTED:
+            return SimilarPage(asked.status, [], 0, last, None)
+        found = self._found(connection, replica, asked, query)
+        kept = found.seqs <= as_of
+        if asked.own_seq is not None:
+            kept &= found.seqs != asked.own_seq
+        if query.wanted != Filter():
+            kept &= np.isin(found.seqs, images.meant(connection, found.seqs[kept].tolist(), query.wanted))
+        total = int(np.count_nonzero(kept))
+        kept &= (found.distances > after_distance) | (
+            (found.distances == after_distance) & (found.seqs > after_seq)
+        )
+        order = np.lexsort((found.seqs, found.distances))
+        order = order[kept[order]]
+        matches: list[Similar] = []
+        position = 0
+        # Rows deleted since the catch-up drop out: read on until the page is full.
+        while len(matches) < query.limit and position < len(order):
+            chosen = order[position : position + query.limit - len(matches)]
+            rows = images.live_by_seq(connection, found.seqs[chosen].tolist())
+            for place in chosen:
+                seq = int(found.seqs[place])
+                row = rows.get(seq)
+                if row is None:
+                    total -= 1
+                else:
+                    transform = TRANSFORMS[found.transforms[place]]
+                    matches.append(
+                        Similar(
+                            row,
+                            int(found.distances[place]),
+                            transform,
+                            found.regions.get(seq, ()),
+                            found.evidence.get(seq),
+                        )
+                    )
+            position += len(chosen)
+        next_cursor = None
+        if position < len(order) and matches:
+            end = order[position - 1]
+            next_cursor = encode_cursor(subject, as_of, int(found.distances[end]), int(found.seqs[end]))
+        return SimilarPage(asked.status, matches, total, last, next_cursor)
+
+    def _found(self, connection: Connection, replica: Searched, asked: _Asked, query: Query) -> _Found:
+        if isinstance(replica, SegmentIndex):
+            matches = matching_regions(
+                connection, replica, asked.regions, query.max_distance, turned=query.orientations != AS_STORED
+            )
+            return _Found(
+                np.array(list(matches), np.int64),
+                np.array([match.regions[0].distance for match in matches.values()], np.int64),
+                np.array([match.transform for match in matches.values()], np.int64),
+                {seq: match.regions for seq, match in matches.items()},
+            )
+        if isinstance(replica, KeypointIndex):
+            return self._with_parts(connection, replica, asked, query)
+        hashes = asked.hashes[:1] if query.orientations == AS_STORED else asked.hashes
+        return _Found(*nearest_per_image(replica.indexes[query.hash_name], hashes, query.max_distance))
+
+    def _with_parts(
+        self, connection: Connection, replica: KeypointIndex, asked: _Asked, query: Query
+    ) -> _Found:
+        """Images that have a part in common with the picture, by the rule a copy of it or one of the same scene."""
+        assert asked.look is not None  # noqa: S101 - for the type checker: keypoints are asked for
+        proposed = propose_images(replica, asked.look.keypoints)
+        copies = [
+            copy
+            for copy in partial_copies(connection, self._pictures, asked.look, proposed)
+            if copy.evidence.bits <= query.max_distance
+            and kind_of_part(copy.evidence, self._rule, page=copy.page or asked.page)
+        ]
+        transforms = [nearest_transform(copy.evidence) for copy in copies]
+        if query.orientations == AS_STORED:
+            kept = [number for number, transform in enumerate(transforms) if transform == 0]
+            copies, transforms = [copies[number] for number in kept], [transforms[number] for number in kept]
+        return _Found(
+            np.array([copy.created_seq for copy in copies], np.int64),
+            np.array([copy.evidence.bits for copy in copies], np.int64),
+            np.array(transforms, np.int64),
+            evidence={copy.created_seq: copy.evidence for copy in copies},
+        )
 
 
-def _sent(fingerprinted: Fingerprinted, query: Query) -> _Asked:
+def _lacks(row: AnyRow, name: str) -> bool:
+    """Whether a hash was not computed for an image yet."""
+    if name == KEYPOINTS:
+        return row.keypoint_count is None
+    return row.pattern is None if name == PATTERN else row.whash_db4 is None and name not in FIRST_HASHES
+
+
+def _sent(fingerprinted: Fingerprinted, query: Query, picture: Image) -> _Asked:
     name, fingerprint = query.hash_name, fingerprinted.fingerprint
     status, subject = fingerprint.information, turned_to_bytes(fingerprint.turned)
+    if name == KEYPOINTS:
+        look = Look(fingerprinted.keypoints, picture.size, lambda: picture.convert("L"))
+        return _Asked(status, subject, _NO_HASHES, look=look, page=fingerprint.page)
     if name == SEGMENTS:
         return _Asked(status, subject, _NO_HASHES, regions_of_segments(fingerprint.segments))
     if name == PATTERN:
@@ -218,65 +360,6 @@ def _filling(lacking: int, query: Query) -> Unavailable:
         f"{lacking} images were stored before {query.hash_name} was introduced; a job is computing it for them",
         retry_after_seconds=FILLING_SECONDS,
     )
-
-
-def _page(connection: Connection, replica: Searched, asked: _Asked, query: Query) -> SimilarPage:
-    last = replica.last
-    subject = _subject(query, asked.subject)
-    as_of, after_distance, after_seq = (
-        (last, -1, -1) if query.cursor is None else decode_cursor(query.cursor, subject, 3)
-    )
-    if asked.status != FINGERPRINTED:
-        return SimilarPage(asked.status, [], 0, last, None)
-    found = _found(connection, replica, asked, query)
-    kept = found.seqs <= as_of
-    if asked.own_seq is not None:
-        kept &= found.seqs != asked.own_seq
-    if query.wanted != Filter():
-        kept &= np.isin(found.seqs, images.meant(connection, found.seqs[kept].tolist(), query.wanted))
-    total = int(np.count_nonzero(kept))
-    kept &= (found.distances > after_distance) | (
-        (found.distances == after_distance) & (found.seqs > after_seq)
-    )
-    order = np.lexsort((found.seqs, found.distances))
-    order = order[kept[order]]
-    matches: list[Similar] = []
-    position = 0
-    # Rows deleted since the catch-up drop out: read on until the page is full.
-    while len(matches) < query.limit and position < len(order):
-        chosen = order[position : position + query.limit - len(matches)]
-        rows = images.live_by_seq(connection, found.seqs[chosen].tolist())
-        for place in chosen:
-            seq = int(found.seqs[place])
-            row = rows.get(seq)
-            if row is None:
-                total -= 1
-            else:
-                transform = TRANSFORMS[found.transforms[place]]
-                matches.append(
-                    Similar(row, int(found.distances[place]), transform, found.regions.get(seq, ()))
-                )
-        position += len(chosen)
-    next_cursor = None
-    if position < len(order) and matches:
-        end = order[position - 1]
-        next_cursor = encode_cursor(subject, as_of, int(found.distances[end]), int(found.seqs[end]))
-    return SimilarPage(asked.status, matches, total, last, next_cursor)
-
-
-def _found(connection: Connection, replica: Searched, asked: _Asked, query: Query) -> _Found:
-    if isinstance(replica, SegmentIndex):
-        matches = matching_regions(
-            connection, replica, asked.regions, query.max_distance, turned=query.orientations != AS_STORED
-        )
-        return _Found(
-            np.array(list(matches), np.int64),
-            np.array([match.regions[0].distance for match in matches.values()], np.int64),
-            np.array([match.transform for match in matches.values()], np.int64),
-            {seq: match.regions for seq, match in matches.items()},
-        )
-    hashes = asked.hashes[:1] if query.orientations == AS_STORED else asked.hashes
-    return _Found(*nearest_per_image(replica.indexes[query.hash_name], hashes, query.max_distance))
 
 
 def nearest_per_image(

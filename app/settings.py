@@ -66,6 +66,34 @@ class Settings(BaseSettings):
         default=24, ge=0, le=256, description="The same where a picture is text on white: forms are alike."
     )
 
+    near_duplicate_score: float = Field(
+        default=0.5,
+        ge=-1,
+        le=1,
+        description="Correlation of its smallest parts below which what was proposed is no near duplicate.",
+    )
+    copy_strength: float = Field(
+        default=1.0, description="What must speak for it that a part of a picture is a copy."
+    )
+    copy_score: float = Field(
+        default=0.72, ge=-1, le=1, description="Correlation of a copy's smallest parts, at the median."
+    )
+    copy_low: float = Field(
+        default=0.66, ge=-1, le=1, description="Correlation of all of a copy but the worst quarter."
+    )
+    page_copy_low: float = Field(
+        default=0.75, ge=-1, le=1, description="The same where one of the two is text on white."
+    )
+    clear_strength: float = Field(
+        default=1.9, description="What must speak for a copy of which more than a quarter is stuck over."
+    )
+    clear_score: float = Field(
+        default=0.97, ge=-1, le=1, description="Correlation of the smallest parts of such a copy."
+    )
+    scene_inliers: int = Field(
+        default=28, ge=5, description="Keypoints that agree, of pictures of the same scene, at least."
+    )
+
     database_pool_size: int = Field(default=20, ge=1, description="Database connections per worker.")
     database_connect_seconds: int = Field(
         default=2, ge=2, description="Time to connect before 503 (libpq's least is 2)."

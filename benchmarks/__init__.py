@@ -7,6 +7,8 @@ sets         the index over sets of hashes: all keypoints of a picture among tho
 startup      how fast a stored collection is in memory
 throughput   uploads a second; hostile: beside hostile files
 fingerprints what they cost; robustness: which copies they find
+edited       which edited copies the whole rule finds, drawn by edited_plot; overlaps: by keypoints alone
+suite        the 76 edits, by family in suite_*
 verifier     what the 256-bit verifier takes and refuses, by radius
 service      the service as a subprocess, and an HTTP client
 rows         drawn images for the table

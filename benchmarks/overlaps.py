@@ -43,7 +43,7 @@ class Looked:
     @property
     def stored(self) -> Keypoints:
         """What is kept of it."""
-        return Keypoints.from_bytes(self.points.to_bytes())
+        return self.points.stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +139,7 @@ def main(photos: int, half: int, pairs: int, as_json: bool) -> None:
     while count < pairs:
         one, other = (found[place] for place in rng.integers(0, len(found), 2).tolist())
         if unrelated(one, other):
-            stored = Keypoints.from_bytes(other.points.to_bytes())
+            stored = other.points.stored
             wrong += find_overlap(one.points, one.size, stored, other.size) is not None
             count += 1
     rows.append([f"of {count:,} unrelated pairs, before they are laid on each other", str(wrong), ""])

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from io import StringIO
 from itertools import repeat
 
@@ -22,11 +23,14 @@ from app.catalog import images
 from app.catalog.models import signed
 from app.catalog.segments import COLUMNS as SEGMENT_COLUMNS
 from app.catalog.segments import column_values
+from app.fingerprints.keypoint_value import STORED, Keypoints
+from app.fingerprints.keypoints import keypoints
 from app.fingerprints.pattern import pattern
 from app.fingerprints.value import WHOLE_IMAGE_HASHES, colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION
 from app.fingerprints.whole import fingerprint
-from benchmarks.pictures import drawn_pixels
+from benchmarks.pictures import DATA, drawn_pixels
+from benchmarks.sets import photo_keypoints, turned
 
 SIDE = 64
 ROWS_PER_CHUNK = 500
@@ -49,6 +53,7 @@ COLUMNS = (
     "colour_code",
     "page",
     "pattern",
+    "keypoint_count",
     "verifier",
     "turned",
     "fingerprint_version",
@@ -75,6 +80,11 @@ _STORE_PATTERNS = (
     " SELECT created_seq, int8send(i.pattern) || substring(p.words, 9), tiles, flat, blocks"
     " FROM image i JOIN drawn_pattern p ON p.number = i.created_seq % :patterns"
     " WHERE i.created_seq > :after AND i.deleted_at IS NULL"
+)
+
+_KEYPOINT_SIZE = (384, 512)
+_IMAGES_AFTER = text(
+    "SELECT created_seq FROM image WHERE created_seq > :after AND deleted_at IS NULL ORDER BY created_seq"
 )
 
 # Of these, `multiply` makes others.
@@ -105,6 +115,7 @@ _MULTIPLIED = (
     "colour_code",
     "page",
     _RANDOM,
+    "0",
     "sha256(int8send(n))",
     "turned",
     "fingerprint_version",
@@ -137,6 +148,7 @@ def fill(engine: Engine, size: int) -> None:
                 cursor.copy_expert("COPY new_segment FROM STDIN", StringIO(segments))
                 cursor.execute(_STORE_SEGMENTS)
     _store_patterns(engine, first)
+    store_keypoints(engine, first)
     _vacuum(engine)
 
 
@@ -153,10 +165,35 @@ def _store_patterns(engine: Engine, after: int) -> None:
         connection.execute(text("DROP TABLE drawn_pattern"))
 
 
+def store_keypoints(engine: Engine, after: int) -> None:
+    """Give images after a stamp the keypoints of photos by chance, or of drawn pictures; some bits are turned."""
+    random = np.random.default_rng(after)
+    sources = [points for points in _keypoints() if points.stored_count == STORED]
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        seqs = connection.execute(_IMAGES_AFTER, {"after": after}).scalars().all()
+        cursor = connection.connection.cursor()
+        for first in range(0, len(seqs), ROWS_PER_CHUNK):
+            lines = []
+            for seq in seqs[first : first + ROWS_PER_CHUNK]:
+                chosen = sources[random.integers(len(sources))]
+                codes, places = replace(chosen, codes=turned(random, chosen.codes[:, :1])).to_bytes()
+                lines.append(_line((seq, _bytea(codes), _bytea(places))))
+            cursor.copy_expert("COPY image_keypoints FROM STDIN", StringIO("".join(lines)))
+
+
+def _keypoints() -> list[Keypoints]:
+    if (DATA / "photos").is_dir():
+        return photo_keypoints()
+    drawn = drawn_pixels(np.random.default_rng(0), PATTERNS, *_KEYPOINT_SIZE)
+    return [keypoints(Image.fromarray(pixels).convert("L")) for pixels in drawn]
+
+
 def multiply(engine: Engine, size: int) -> None:
     """Add images until the table holds `size` live ones: `DRAWN` drawn ones, and others made of them.
 
-    Those have the width of real rows and hashes of their own, but no segments. 10 million take some ten minutes.
+    Those have the width of real rows and hashes of their own, but neither segments nor keypoints. 10 million
+    take some ten minutes.
     """
     fill(engine, min(size, DRAWN))
     with engine.connect() as connection:
@@ -184,7 +221,7 @@ def _vacuum(engine: Engine) -> None:
     """Leave the tables as autovacuum does those that have been there for a while."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("VACUUM (ANALYZE) image, segment, pattern_tiles"))
+        connection.execute(text("VACUUM (ANALYZE) image, segment, pattern_tiles, image_keypoints"))
 
 
 def _chunks(starts: range, end: int) -> Iterator[tuple[str, str]]:
@@ -226,6 +263,7 @@ def _row(random: np.random.Generator, number: int, picture: np.ndarray) -> tuple
         _bytea(colour_code_to_bytes(found.colour_code)),
         found.page,
         signed(int(random.integers(0, 1 << 64, dtype=np.uint64))),
+        STORED,
         _bytea(found.verifier_bytes),
         _bytea(turned_to_bytes(found.turned)),
         FINGERPRINT_VERSION,

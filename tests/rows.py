@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from app.catalog import session
 from app.catalog.new_images import NewImage, insert_images
 from app.fingerprints.colour import LEVELS, thermometer
+from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.value import (
     COLUMN_OF,
     VERIFIER,
@@ -53,6 +54,7 @@ def new_image(turned: np.ndarray, *, claim_id: str = "KD-1", image_id: UUID | No
         turned=turned_to_bytes(turned),
         segments=segments_from(turned[0]),
         pattern=pattern_from(turned[0]),
+        keypoints=keypoints_from(turned[0]),
         fingerprint_version=1,
         library_versions={},
     )
@@ -64,6 +66,13 @@ def pattern_from(own: np.ndarray) -> Pattern:
     count = int(tiles_of_blocks(blocks))
     tiles = np.resize(own, (count, 4)) + np.arange(count, dtype=np.uint64)[:, None]
     return Pattern(own[:4], tiles, np.arange(count) % 7 == 0, blocks)
+
+
+def keypoints_from(own: np.ndarray) -> Keypoints:
+    """None to three keypoints whose hashes are the words of a fingerprint's first row."""
+    count = int(own[1]) % 4
+    codes = np.repeat(own[:count, None], len(STATES), axis=1)
+    return Keypoints(codes, np.tile(np.float32([[9.5, 9.5, 6, 0]]), (count, 1)))
 
 
 def segments_from(own: np.ndarray) -> tuple[Segment, ...]:

@@ -6,16 +6,22 @@ from sqlalchemy import Engine, text
 
 from app.catalog import images, session
 from app.collection import (
+    KEYPOINTS,
     PATTERN,
     Collection,
+    KeypointCollection,
+    KeypointIndex,
     PatternCollection,
     PatternIndex,
     SegmentCollection,
     SegmentIndex,
     TableIndex,
 )
+from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import Segment
-from tests.rows import insert_rows, pattern_from
+from tests.rows import insert_rows, keypoints_from, pattern_from
+
+NO_KEYPOINTS = Keypoints(np.zeros((0, 4), np.uint64), np.zeros((0, 4), np.float32))
 
 
 @pytest.fixture
@@ -124,7 +130,10 @@ def test_table_behind_the_index_means_rebuild(engine: Engine, collection: Collec
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE image DISABLE TRIGGER USER"))
         connection.execute(
-            text("DELETE FROM segment; DELETE FROM pattern_tiles; DELETE FROM image WHERE id > 4")
+            text(
+                "DELETE FROM segment; DELETE FROM pattern_tiles; DELETE FROM image_keypoints;"
+                " DELETE FROM image WHERE id > 4"
+            )
         )
         connection.execute(text("ALTER TABLE image ENABLE TRIGGER USER"))
     new = caught_up(engine, collection)
@@ -215,6 +224,7 @@ def test_index_of_segments_follows_the_table(engine: Engine, monkeypatch: pytest
             {"ahash": 1},
             [Segment((seq,) * 8, 0, 0, 100, 100), Segment((2**64 - 1,) * 8, 0, 0, 10, 10)][: seq % 3],
             pattern_from(np.full(9, seq, np.uint64)),
+            keypoints_from(np.full(9, seq, np.uint64)),
         )
         with engine.begin() as connection:
             images.store_rehash(connection, replaced)
@@ -262,13 +272,81 @@ def test_index_of_patterns_follows_the_table(engine: Engine, monkeypatch: pytest
     for seq in rows.seqs[40:50]:
         pattern = pattern_from(np.full(9, 2**64 - seq, np.uint64))
         with engine.begin() as connection:
-            images.store_rehash(connection, images.Rehashed(seq, {}, [], pattern))
+            images.store_rehash(connection, images.Rehashed(seq, {}, [], pattern, NO_KEYPOINTS))
     assert index() is first
     assert patterns_held(first) == patterns_in_table(engine) != whole
     assert first.lacking(PATTERN) == 2
     assert collection.rebuild().total == 0
     assert patterns_held(index()) == patterns_in_table(engine)
     assert index().lacking(PATTERN) == 2
+
+
+def keypoints_in_table(engine: Engine) -> dict[tuple[int, int], int]:
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT created_seq, codes FROM image_keypoints JOIN image USING (created_seq)"
+                " WHERE deleted_at IS NULL AND status = 'fingerprinted' AND keypoint_count IS NOT NULL"
+            )
+        )
+        return {
+            (row.created_seq, place): code
+            for row in rows
+            for place, code in enumerate(np.frombuffer(row.codes, ">u8").tolist())
+        }
+
+
+def keypoints_held(index: KeypointIndex) -> dict[tuple[int, int], int]:
+    hashes, ids = index.held()[KEYPOINTS]
+    places = zip(index.images_of(ids).tolist(), (ids & 255).tolist(), strict=True)
+    return dict(zip(places, hashes.tolist(), strict=True))
+
+
+def test_index_of_keypoints_follows_the_table(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.collection.replica.CHANGES_PER_READ", 37)
+    rows = insert_rows(engine, 100, np.random.default_rng(1))
+    collection = KeypointCollection(engine)
+
+    def index() -> KeypointIndex:
+        with session.autocommit(engine) as connection:
+            return collection.caught_up(connection)
+
+    first = index()
+    whole = keypoints_in_table(engine)
+    assert keypoints_held(first) == whole
+    assert len({seq for seq, _ in whole}) > 50
+    insert_rows(engine, 60, np.random.default_rng(2))
+    with engine.begin() as connection:
+        images.bury(connection, range(1, 30))
+        assert connection.execute(text("SELECT count(*) FROM image_keypoints")).scalar_one() == 131
+        connection.execute(text("UPDATE image SET status = 'low_information' WHERE id = 33"))
+        connection.execute(text("UPDATE image SET keypoint_count = NULL WHERE id IN (34, 35)"))
+    for seq in rows.seqs[40:50]:
+        own = np.full(9, 2**64 - seq, np.uint64)
+        with engine.begin() as connection:
+            images.store_rehash(
+                connection, images.Rehashed(seq, {}, [], pattern_from(own), keypoints_from(own))
+            )
+    assert index() is first
+    assert keypoints_held(first) == keypoints_in_table(engine) != whole
+    assert first.lacking(KEYPOINTS) == 2
+    assert collection.rebuild().total == 0
+    assert keypoints_held(index()) == keypoints_in_table(engine)
+    assert index().lacking(KEYPOINTS) == 2
+
+
+def test_a_rebuild_counts_images_whose_keypoints_are_not_those_of_the_table(engine: Engine) -> None:
+    rows = insert_rows(engine, 40, np.random.default_rng(1))
+    collection = KeypointCollection(engine)
+    with session.autocommit(engine) as connection:
+        held = collection.caught_up(connection).index
+    hashes, owners = held.contents()
+    some = sorted(set(owners.tolist()))
+    held.remove(np.array(some[:2]))
+    own = hashes[owners == some[5]]
+    held.put(np.array([some[5], rows.seqs[-1] + 1]), np.r_[own ^ np.uint64(1), own], np.full(2, len(own)))
+    found = collection.rebuild()
+    assert (found.missing, found.extra, found.differing) == (2, 1, 1)
 
 
 def test_images_whose_segments_are_to_come_are_counted(engine: Engine) -> None:

@@ -342,7 +342,7 @@ def test_templates_that_are_read_before_the_image_is_stored_are_caught(
     insert, recognise = Intake._insert, screening.recognise
 
     def early(intake: Intake, connection: Connection, *args: Any) -> Any:
-        known.templates = intake.collection.caught_up(connection).templates
+        known.templates = intake.screening.collection.caught_up(connection).templates
         # As a busy machine would have it, at times for longer than a scan takes: else that sees the image.
         time.sleep(random.choice((0.05, 0.05, 2.0)))
         return insert(intake, connection, *args)

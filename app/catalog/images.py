@@ -23,10 +23,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.catalog.filters import Filter
+from app.catalog.keypoints import forget_keypoints, replace_keypoints
 from app.catalog.models import image
 from app.catalog.pattern_tiles import forget_patterns, replace_pattern
 from app.catalog.rows import AnyRow
 from app.catalog.segments import forget_segments, replace_segments
+from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import Pattern, Segment
 
 
@@ -59,6 +61,7 @@ SHOWN = (
     image.c.colorhash,
     image.c.page,
     image.c.pattern,
+    image.c.keypoint_count,
     image.c.labels,
     image.c.taken_at,
 )
@@ -66,12 +69,14 @@ SHOWN = (
 STORED = (*SHOWN, image.c.pixel_sha256, image.c.colour_code, image.c.turned)
 COMPARED = (
     image.c.id,
+    image.c.image_id,
     image.c.created_seq,
     image.c.change_seq,
     image.c.sha256,
     image.c.pixel_sha256,
     image.c.status,
     image.c.page,
+    image.c.keypoint_count,
     image.c.colour_code,
     image.c.turned,
 )
@@ -112,7 +117,7 @@ _CANDIDATES = (
 
 @dataclass(frozen=True, slots=True)
 class Rehashed:
-    """Recomputed fingerprint of a row: its stamp, the pixel-derived columns, segments and pattern.
+    """Recomputed fingerprint of a row: its stamp, the pixel-derived columns, segments, pattern and keypoints.
 
     Columns that are left out of `values` stay as they are, and so do segments that are None.
     """
@@ -121,6 +126,7 @@ class Rehashed:
     values: dict[str, Any]
     segments: Sequence[Segment] | None
     pattern: Pattern
+    keypoints: Keypoints
 
 
 def live_by_bytes(connection: Connection, claim_id: str, sha256s: Sequence[bytes]) -> dict[bytes, AnyRow]:
@@ -276,6 +282,7 @@ def bury(connection: Connection, ids: Sequence[int]) -> None:
     )
     forget_segments(connection, ids)
     forget_patterns(connection, ids)
+    forget_keypoints(connection, ids)
 
 
 def live_ids(connection: Connection, image_ids: Sequence[UUID]) -> set[UUID]:
@@ -297,7 +304,7 @@ def to_fill(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
     """Those of `after` that lack the fingerprints which were defined later."""
     statement = (
         select(image)
-        .where(LIVE, image.c.pattern.is_(None), image.c.created_seq > seq)
+        .where(LIVE, image.c.keypoint_count.is_(None), image.c.created_seq > seq)
         .order_by(image.c.created_seq)
         .limit(limit)
     )
@@ -316,13 +323,21 @@ def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
     stamped = connection.execute(
         update(image)
         .where(LIVE, image.c.created_seq == rehashed.created_seq)
-        .values(rehashed.values | {"pattern": rehashed.pattern.hash, "screened_at": None})
+        .values(
+            rehashed.values
+            | {
+                "pattern": rehashed.pattern.hash,
+                "keypoint_count": rehashed.keypoints.stored_count,
+                "screened_at": None,
+            }
+        )
         .returning(image.c.created_seq)
     ).all()
     if stamped:  # else deleted meanwhile
         if rehashed.segments is not None:
             replace_segments(connection, rehashed.created_seq, rehashed.segments)
         replace_pattern(connection, rehashed.created_seq, rehashed.pattern)
+        replace_keypoints(connection, rehashed.created_seq, rehashed.keypoints.to_bytes())
 
 
 def count_live(connection: Connection) -> int:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
+
+from app.catalog.rows import AnyRow
 
 # One round trip in one transaction: the images are marked, matches that no longer hold go, those found are
 # stored or updated in place. The bulk form keeps the statement the same for one match and for ten thousand.
@@ -17,7 +19,8 @@ _STORE_SCREENING = text(
     "SET LOCAL synchronous_commit = off;"
     " WITH found AS ("
     "  SELECT * FROM jsonb_to_recordset(:rows) AS n (match_id uuid, earlier_id bigint, later_id bigint,"
-    "   kind text, rank smallint, nearest integer, distances jsonb, transform text, rule_version integer)"
+    "   kind text, rank smallint, nearest integer, distances jsonb, transform text, evidence jsonb,"
+    "   rule_version integer)"
     " ), later AS ("
     "  UPDATE image SET screened_at = clock_timestamp()"
     "  WHERE id = ANY(:later_ids) AND deleted_at IS NULL AND change_seq <= :up_to RETURNING id"
@@ -30,14 +33,14 @@ _STORE_SCREENING = text(
     "  SELECT id FROM others UNION ALL SELECT id FROM later"
     " )"
     " INSERT INTO match"
-    "  (match_id, earlier_id, later_id, kind, rank, nearest, distances, transform, rule_version)"
+    "  (match_id, earlier_id, later_id, kind, rank, nearest, distances, transform, evidence, rule_version)"
     " SELECT n.match_id, n.earlier_id, n.later_id, n.kind, n.rank, n.nearest, n.distances, n.transform,"
-    "  n.rule_version"
+    "  n.evidence, n.rule_version"
     " FROM found n JOIN earlier e ON e.id = n.earlier_id JOIN later l ON l.id = n.later_id"
     " ORDER BY n.earlier_id, n.later_id"
     " ON CONFLICT (earlier_id, later_id) DO UPDATE SET kind = excluded.kind, rank = excluded.rank,"
     "  nearest = excluded.nearest, distances = excluded.distances, transform = excluded.transform,"
-    "  rule_version = excluded.rule_version"
+    "  evidence = excluded.evidence, rule_version = excluded.rule_version"
 ).bindparams(bindparam("rows", type_=JSONB))
 
 _STORE_NOTHING_FOUND = text(
@@ -53,15 +56,23 @@ _OF_IMAGE = text(
     " UNION ALL"
     " SELECT m.*, m.later_id AS other_id, false AS other_is_earlier FROM match m WHERE m.earlier_id = :id"
     "), live AS ("
-    " SELECT o.match_id, o.kind, o.rank, o.nearest, o.distances, o.transform, o.other_is_earlier,"
+    " SELECT o.match_id, o.kind, o.rank, o.nearest, o.distances, o.transform, o.evidence, o.other_is_earlier,"
     "  i.image_id, i.claim_id, i.uploaded_at, i.created_seq"
     " FROM own o JOIN image i ON i.id = o.other_id WHERE i.deleted_at IS NULL AND i.created_seq <= :as_of"
     "), totals AS ("
-    " SELECT count(*) AS total, min(rank) FILTER (WHERE claim_id <> :claim_id) AS verdict_rank FROM live"
-    ") SELECT t.total, t.verdict_rank, page.* FROM totals t LEFT JOIN LATERAL ("
+    " SELECT count(*) AS total, min(rank) FILTER (WHERE claim_id <> :claim_id) AS verdict_rank,"
+    "  count(DISTINCT claim_id) FILTER (WHERE claim_id <> :claim_id) AS claims FROM live"
+    ") SELECT t.total, t.verdict_rank, t.claims, page.* FROM totals t LEFT JOIN LATERAL ("
     " SELECT * FROM live WHERE (rank, nearest, created_seq) > (:rank, :nearest, :seq)"
     " ORDER BY rank, nearest, created_seq LIMIT :limit"
     ") page ON true ORDER BY page.rank, page.nearest, page.created_seq"
+)
+
+_BY_ID = text(
+    "SELECT m.kind, m.transform, m.evidence, later.image_id AS later_image_id, later.claim_id AS later_claim_id,"
+    " earlier.image_id AS earlier_image_id, earlier.claim_id AS earlier_claim_id"
+    " FROM match m JOIN image later ON later.id = m.later_id JOIN image earlier ON earlier.id = m.earlier_id"
+    " WHERE m.match_id = :match_id AND later.deleted_at IS NULL AND earlier.deleted_at IS NULL"
 )
 
 NEWEST = 2**63 - 1
@@ -78,19 +89,22 @@ class NewMatch:
     nearest: int
     distances: dict[str, int]
     transform: str
+    evidence: dict[str, Any]
     rule_version: int
 
 
 @dataclass(frozen=True, slots=True)
 class MatchPage:
-    """Matches of one image, best first: `rows` of this page, `total` and best `verdict_rank` of all."""
+    """Matches of one image, best first: `rows` of this page; of all the `total`, the best `verdict_rank` in other
+    claims, and how many other claims these are."""
 
     rows: Sequence[Any]
     total: int
     verdict_rank: int | None
+    claims: int
 
 
-EMPTY_PAGE = MatchPage(rows=(), total=0, verdict_rank=None)
+EMPTY_PAGE = MatchPage(rows=(), total=0, verdict_rank=None, claims=0)
 
 
 def store_screening(
@@ -115,6 +129,11 @@ def store_screening(
             "other_ids": sorted({match.earlier_id for match in found}.difference(image_row_ids)),
         },
     )
+
+
+def match_by_id(connection: Connection, match_id: UUID) -> AnyRow | None:
+    """A match of two live images: kind, transform, evidence, and id and claim of the later and the earlier."""
+    return connection.execute(_BY_ID, {"match_id": match_id}).one_or_none()
 
 
 def forget_images(connection: Connection, ids: Sequence[int]) -> None:
@@ -153,4 +172,5 @@ def matches_of(
         rows=[row for row in rows if row.match_id is not None],
         total=rows[0].total,
         verdict_rank=rows[0].verdict_rank,
+        claims=rows[0].claims,
     )

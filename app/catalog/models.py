@@ -118,6 +118,8 @@ image = Table(
     Column("page", Boolean),
     # The first word of the pattern fingerprint; rows from before it was defined have none until a job fills it in.
     Column("pattern", Hash64),
+    # How many keypoints `image_keypoints` has; rows from before those have none until a job finds them.
+    Column("keypoint_count", SmallInteger),
     Column("fingerprint_version", Integer),
     Column("library_versions", JSON),
     Column("labels", JSON),
@@ -159,7 +161,7 @@ image = Table(
     Index(
         "image_to_fill",
         "created_seq",
-        postgresql_where=text("deleted_at IS NULL AND pattern IS NULL"),
+        postgresql_where=text("deleted_at IS NULL AND keypoint_count IS NULL"),
     ),
     Index(
         "image_unscreened",
@@ -197,6 +199,20 @@ pattern_tiles = Table(
         "octet_length(words) = 32 AND octet_length(tiles) % 32 = 0"
         " AND octet_length(flat) = (octet_length(tiles) / 32 + 7) / 8 AND octet_length(blocks) = 4",
         name="pattern_tiles_sizes",
+    ),
+)
+
+# Written as segments are: of up to 160 keypoints 8 bytes each, and 4 (`fingerprints.keypoint_value`).
+image_keypoints = Table(
+    "image_keypoints",
+    metadata,
+    Column("created_seq", BigInteger, ForeignKey("image.created_seq"), primary_key=True),
+    Column("codes", LargeBinary, nullable=False),
+    Column("places", LargeBinary, nullable=False),
+    CheckConstraint(
+        "octet_length(codes) % 8 = 0 AND octet_length(codes) <= 1280"
+        " AND octet_length(places) = octet_length(codes) / 2",
+        name="image_keypoints_sizes",
     ),
 )
 

@@ -10,11 +10,12 @@ from sqlalchemy import Column, Connection, bindparam, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
+from app.catalog import keypoints, pattern_tiles
 from app.catalog.images import STORED
 from app.catalog.models import Hash64, image, signed
-from app.catalog.pattern_tiles import PARTS
 from app.catalog.rows import AnyRow
 from app.catalog.segments import COLUMNS, column_values
+from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import Pattern, Segment
 
 
@@ -47,6 +48,7 @@ class NewImage:
     verifier: bytes
     turned: bytes
     pattern: Pattern
+    keypoints: Keypoints
     segments: Sequence[Segment]
     fingerprint_version: int
     library_versions: dict[str, str]
@@ -59,7 +61,10 @@ class NewImage:
     camera_software: str | None = None
 
 
-_INSERTED = tuple(image.c[name] for name in NewImage.__dataclass_fields__ if name in image.c)
+_INSERTED = tuple(
+    image.c[name] for name in (*NewImage.__dataclass_fields__, "keypoint_count") if name in image.c
+)
+_PARTS = (*pattern_tiles.PARTS, *keypoints.PARTS)
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 _NAMES = ", ".join(column.name for column in _INSERTED)
 _TYPED = ", ".join(f"{column.name} {column.type.compile(dialect=_DIALECT)}" for column in _INSERTED)
@@ -69,13 +74,17 @@ _INSERT = (
     text(
         "WITH given AS ("  # noqa: S608 - constant names
         " SELECT * FROM jsonb_to_recordset(:rows)"
-        f" AS g (place integer, segments jsonb, {', '.join(f'{name} bytea' for name in PARTS)}, {_TYPED})"
+        f" AS g (place integer, segments jsonb, {', '.join(f'{name} bytea' for name in _PARTS)}, {_TYPED})"
         "), stored AS ("
         f" INSERT INTO image ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY place"
         " ON CONFLICT (claim_id, sha256) WHERE deleted_at IS NULL DO NOTHING RETURNING *"
         "), patterns AS ("
-        f" INSERT INTO pattern_tiles (created_seq, {', '.join(PARTS)})"
-        f" SELECT s.created_seq, {', '.join(f'g.{name}' for name in PARTS)}"
+        f" INSERT INTO pattern_tiles (created_seq, {', '.join(pattern_tiles.PARTS)})"
+        f" SELECT s.created_seq, {', '.join(f'g.{name}' for name in pattern_tiles.PARTS)}"
+        " FROM stored s JOIN given g USING (image_id)"
+        "), points AS ("
+        f" INSERT INTO image_keypoints (created_seq, {', '.join(keypoints.PARTS)})"
+        f" SELECT s.created_seq, {', '.join(f'g.{name}' for name in keypoints.PARTS)}"
         " FROM stored s JOIN given g USING (image_id)"
         "), parts AS ("
         f" INSERT INTO segment (created_seq, ordinal, {', '.join(COLUMNS)})"
@@ -96,7 +105,9 @@ def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID
     """
     given = [
         {"place": place, "segments": _segments_json(row.segments)}
-        | dict(zip(PARTS, map(_hexadecimal, row.pattern.to_bytes()), strict=True))
+        | dict(
+            zip(_PARTS, map(_hexadecimal, (*row.pattern.to_bytes(), *row.keypoints.to_bytes())), strict=True)
+        )
         | {column.name: _json(column, _value(row, column.name)) for column in _INSERTED}
         for place, row in enumerate(rows)
     ]
@@ -104,7 +115,9 @@ def insert_images(connection: Connection, rows: Sequence[NewImage]) -> dict[UUID
 
 
 def _value(row: NewImage, name: str) -> Any:
-    return row.pattern.hash if name == "pattern" else getattr(row, name)
+    if name == "pattern":
+        return row.pattern.hash
+    return row.keypoints.stored_count if name == "keypoint_count" else getattr(row, name)
 
 
 def _json(column: Column[Any], value: Any) -> Any:

@@ -20,8 +20,10 @@ from typing import Any
 from PIL import AvifImagePlugin, Image
 
 from app.errors import DecoderKilled, PictureTooLarge, StorageFull
+from app.fingerprints.keypoint_value import Keypoints
+from app.fingerprints.keypoints import keypoints
 from app.fingerprints.pattern import pattern
-from app.fingerprints.value import Pattern
+from app.fingerprints.value import FINGERPRINTED, Pattern
 from app.fingerprints.whole import fingerprint
 from app.imaging import protocol
 from app.imaging.limits import DecodeLimits
@@ -40,7 +42,7 @@ class Decoder:
     def __init__(self, limits: DecodeLimits):
         self.limits = limits
         self._writer = ThreadPoolExecutor(1, "rendition")
-        self._beside = ThreadPoolExecutor(1, "pattern")
+        self._beside = ThreadPoolExecutor(1, "details")
         self._warm_up()
         self._most_at_rest = _address_space() + limits.memory_bytes // 4
         most = _address_space() + limits.memory_bytes
@@ -75,13 +77,16 @@ class Decoder:
         if task["rendition"] is not None:
             written = self._writer.submit(_write_rendition, picture.image, task["rendition"])
         # The disk is waited for while the hashes are computed, on two cores where there are two.
-        surface = self._beside.submit(_pattern_of, picture.image)
+        details = self._beside.submit(_details_of, picture.image)
         try:
             found, pixel_sha256 = fingerprint(picture.image), picture.pixel_sha256()
-            answer = protocol.success(picture, found, surface.result(), pixel_sha256)
+            surface, points = details.result()
+            if found.information != FINGERPRINTED:
+                points = points.first(0)  # it is the same as others by its bytes only
+            answer = protocol.success(picture, found, surface, points, pixel_sha256)
         finally:
             # Whatever failed: the next picture must not find this one being worked on.
-            wait([surface])
+            wait([details])
             if written is not None:
                 written.result()
         return answer
@@ -113,12 +118,13 @@ class Decoder:
             drawn.save(file, name)
             image = normalise(file.getvalue(), self.limits).image
             fingerprint(image)
-            self._beside.submit(_pattern_of, image).result()
+            self._beside.submit(_details_of, image).result()
         self._writer.submit(_jpeg, drawn).result()
 
 
-def _pattern_of(image: Image.Image) -> Pattern:
-    return pattern(image.convert("L"))
+def _details_of(image: Image.Image) -> tuple[Pattern, Keypoints]:
+    grey = image.convert("L")
+    return pattern(grey), keypoints(grey)
 
 
 def _write_rendition(image: Image.Image, path: str) -> None:

@@ -23,6 +23,7 @@ from app.errors import (
     StorageFull,
     UnsupportedFormat,
 )
+from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import (
     Fingerprint,
     Pattern,
@@ -50,6 +51,8 @@ class Fingerprinted:
 
     fingerprint: Fingerprint
     pattern: Pattern
+    keypoints: Keypoints
+    """All that a picture is searched with, of which a part is stored; none where the information is low."""
     pixel_sha256: bytes
     format: str
     width: int
@@ -103,7 +106,11 @@ class Frames:
 
 
 def success(
-    picture: Normalised, fingerprint: Fingerprint, pattern: Pattern, pixel_sha256: bytes
+    picture: Normalised,
+    fingerprint: Fingerprint,
+    pattern: Pattern,
+    keypoints: Keypoints,
+    pixel_sha256: bytes,
 ) -> dict[str, Any]:
     """The answer for a file that was fingerprinted."""
     facts = picture.facts
@@ -115,6 +122,7 @@ def success(
         "information": fingerprint.information,
         "page": fingerprint.page,
         "pattern": [part.hex() for part in pattern.to_bytes()],
+        "keypoints": [part.hex() for part in keypoints.to_whole_bytes()],
         "pixel_sha256": pixel_sha256.hex(),
         "format": picture.format,
         "width": picture.width,
@@ -163,6 +171,7 @@ def _fingerprinted(answer: Mapping[str, Any]) -> Fingerprinted:
             page=answer["page"],
         ),
         pattern=Pattern.from_bytes(*map(bytes.fromhex, answer["pattern"])),
+        keypoints=Keypoints.from_whole_bytes(*map(bytes.fromhex, answer["keypoints"])),
         pixel_sha256=bytes.fromhex(answer["pixel_sha256"]),
         format=answer["format"],
         width=answer["width"],

@@ -42,7 +42,8 @@ class Keeper:
         self._settings = parts.settings
         self._engine = parts.engine
         self._collection = parts.collection
-        self._others = parts.segments, parts.patterns
+        # Uploads wait for the first of them.
+        self._others = parts.keypoints, parts.segments, parts.patterns
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._jobs: dict[str, threading.Thread] = {}
@@ -143,7 +144,7 @@ class Keeper:
             ask_for_fill(self._engine)
             scan_outgrown(self._engine)
             forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
-            screened = screen_unanswered(self._engine, self._collection, self._parts.intake.rule)
+            screened = screen_unanswered(self._engine, self._parts.intake.screening)
             old = self._settings.orphan_file_seconds
             erased = erase_orphans(self._engine, self._parts.pictures, old)
             erase_orphans(self._engine, self._parts.template_pictures, old, templates.live_ids)

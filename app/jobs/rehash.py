@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images
+from app.catalog.keypoints import stored_keypoints
 from app.catalog.pattern_tiles import pattern_of
 from app.catalog.rows import AnyRow
 from app.catalog.segments import COLUMNS, column_values, segments_of
@@ -37,6 +38,7 @@ class Counts:
     changed: int = 0
     """Stored anew: a fingerprint moved, or was not there."""
     moved: int = 0
+    """What images are compared by is another, or was not there: all are compared anew at the end."""
     from_rendition: int = 0
     failed: int = 0
     """Neither the original nor the rendition can be read."""
@@ -67,8 +69,7 @@ def screen_all(parts: Parts, progress: Progress) -> int:
         images.clear_screened(connection)
     return screen_unanswered(
         parts.engine,
-        parts.collection,
-        parts.intake.rule,
+        parts.intake.screening,
         older_than_seconds=0,
         on_progress=lambda done: progress.report({"step": "screen", "screened": done}),
     )
@@ -116,10 +117,13 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, 
         return
     counts.from_rendition += from_rendition
     if only_lacking and from_rendition and row.whash_db4 is not None:
-        _store(parts, counts, images.Rehashed(row.created_seq, {}, None, found.pattern))
+        counts.moved += 1  # others were compared without its keypoints
+        _store(parts, counts, images.Rehashed(row.created_seq, {}, None, found.pattern, found.keypoints))
         return
     values, segments = pixel_columns(found), found.fingerprint.segments
-    moved = _moved(row, values)
+    with parts.engine.connect() as connection:
+        keypoints = stored_keypoints(connection, row.created_seq)
+    moved = _moved(row, values) or keypoints != found.keypoints.to_bytes()
     counts.moved += moved
     if (
         moved
@@ -127,7 +131,9 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, 
         or _stored(parts.engine, row)
         != ([column_values(segment) for segment in segments], found.pattern.to_bytes())
     ):
-        _store(parts, counts, images.Rehashed(row.created_seq, values, segments, found.pattern))
+        _store(
+            parts, counts, images.Rehashed(row.created_seq, values, segments, found.pattern, found.keypoints)
+        )
 
 
 def _store(parts: Parts, counts: Counts, rehashed: images.Rehashed) -> None:
@@ -135,7 +141,7 @@ def _store(parts: Parts, counts: Counts, rehashed: images.Rehashed) -> None:
     counts.changed += 1
     with parts.engine.begin() as connection:
         images.store_rehash(connection, rehashed)
-    screen(parts.engine, parts.collection, parts.intake.rule, [rehashed.created_seq])
+    screen(parts.engine, parts.intake.screening, [rehashed.created_seq])
 
 
 def _moved(row: AnyRow, values: dict[str, Any]) -> bool:

@@ -8,9 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images, templates, workers
-from app.collection import Collection
-from app.matching.kinds import Rule
-from app.screening import screen
+from app.screening import Screening, screen
 from app.storage import Pictures
 
 log = logging.getLogger(__name__)
@@ -23,8 +21,7 @@ FILES_AT_ONCE = 500
 
 def screen_unanswered(
     engine: Engine,
-    collection: Collection,
-    rule: Rule,
+    screening: Screening,
     *,
     older_than_seconds: float = UNANSWERED_SECONDS,
     on_progress: Callable[[int], None] = lambda _done: None,
@@ -37,7 +34,7 @@ def screen_unanswered(
             seqs = images.unscreened(connection, older_than_seconds=older_than_seconds, limit=IMAGES_AT_ONCE)
         if not seqs:
             return done
-        screen(engine, collection, rule, seqs)
+        screen(engine, screening, seqs)
         done += len(seqs)
 
 

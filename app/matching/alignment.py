@@ -14,15 +14,18 @@ from PIL import Image, ImageChops
 
 from app.matching.alignment_kernels import PARAMETERS, compare_blocks, find_slopes, normalise_locally
 
-FRAME = 160
-"""Pixels of the overlap's long side that are compared."""
+FRAMES = 80, 160, 320
+"""Pixels of the overlap's long side: in the first frame both are laid on each other roughly, in the second well,
+and in the third they are compared closely."""
 LEAST_SIDE = 16
 """Pixels of the stored picture that an overlap is wide and high at least."""
 LEAST_BLOCKS = 4
 BLOCK = 12  # pixels of the frame
 
+_LOW = 0.25
 _AFFINE = 6
-_AFFINE_STEPS, _STEPS = 4, 12
+_AFFINE_STEPS, _STEPS, _FINE_STEPS = 4, 12, 5
+_HOPELESS = 0.3  # no copy correlates by less in the second frame: it is not looked at more closely
 _EVERY = 2
 _REACH = 6  # pixels of the frame
 _NOISE = 3.0  # levels of grey
@@ -39,12 +42,15 @@ class Alignment:
     """How a picture lies on another, and how well.
 
     `homography` float64[3, 3] takes pixels of the query (continuous: the first one's centre is 0.5, 0.5) to
-    pixels of the stored picture. `score` is the median correlation of `blocks` blocks, -1 to 1; of fewer than
-    LEAST_BLOCKS, -1.
+    pixels of the stored picture. `score` is the median correlation of `blocks` blocks of the third frame, -1
+    to 1: whether the smallest that can be seen is the same. `low` is what three quarters of the blocks of the
+    second frame correlate by at least: whether all of it is, and not only one thing in it. Of fewer than
+    LEAST_BLOCKS both are -1.
     """
 
     homography: Homography
     score: float
+    low: float
     blocks: int
 
 
@@ -55,7 +61,36 @@ def align(
 
     A `negative` of the query is what lies on the other.
     """
-    start = np.vstack([affine, [0, 0, 1]])
+    own = ImageChops.invert(query) if negative else query
+    rough = _laid(own, stored, np.vstack([affine, [0, 0, 1]]), FRAMES[0], _AFFINE_STEPS, _STEPS)
+    coarse = None if rough is None else _laid(own, stored, rough[0], FRAMES[1], _AFFINE_STEPS, _STEPS)
+    if coarse is None:
+        return None
+    homography, blocks = coarse
+    score, low = _median(blocks), _low(blocks)
+    if len(blocks) >= LEAST_BLOCKS and score < _HOPELESS:
+        return Alignment(homography, score, low, len(blocks))
+    fine = _laid(own, stored, homography, FRAMES[2], 0, _FINE_STEPS)
+    if fine is None:
+        return None
+    homography, fine_blocks = fine
+    if len(blocks) < LEAST_BLOCKS:
+        low = _low(fine_blocks)
+    return Alignment(homography, _median(fine_blocks), low, len(fine_blocks))
+
+
+def _median(blocks: NDArray[np.float32]) -> float:
+    return float(np.median(blocks)) if len(blocks) >= LEAST_BLOCKS else -1.0
+
+
+def _low(blocks: NDArray[np.float32]) -> float:
+    return float(np.quantile(blocks, _LOW)) if len(blocks) >= LEAST_BLOCKS else -1.0
+
+
+def _laid(
+    query: Image.Image, stored: Image.Image, start: Homography, frame: int, affine_steps: int, steps: int
+) -> tuple[Homography, NDArray[np.float32]] | None:
+    """The homography under which pictures lie best on each other in a frame, and how its blocks correlate."""
     region = overlap_of(start, query.size, stored.size)
     if len(region) < 3:
         return None
@@ -63,13 +98,12 @@ def align(
     right, bottom = np.minimum(region.max(axis=0), stored.size).tolist()
     if min(right - left, bottom - top) < LEAST_SIDE:
         return None
-    scale = min(1.0, FRAME / max(right - left, bottom - top))
-    size = round((right - left) * scale), round((bottom - top) * scale)
+    scale = min(1.0, frame / max(right - left, bottom - top))
+    size = max(2, round((right - left) * scale)), max(2, round((bottom - top) * scale))
     template = _small(stored.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom)))
-    shrunk = min(1.0, scale * float(np.sqrt(abs(np.linalg.det(affine[:, :2])))))
+    shrunk = min(1.0, scale * _scale_at(start, region))
     own_size = max(2, round(query.width * shrunk)), max(2, round(query.height * shrunk))
-    picture = query.resize(own_size, Image.Resampling.BILINEAR) if shrunk < 1 else query
-    own = _small(ImageChops.invert(picture) if negative else picture)
+    own = _small(query.resize(own_size, Image.Resampling.BILINEAR) if shrunk < 1 else query)
     # From the frame's pixels, centred and scaled as `find_slopes` has them, to those of the stored picture.
     unit = 0.5 * max(size)
     across, down = (right - left) / size[0], (bottom - top) / size[1]
@@ -88,14 +122,22 @@ def align(
             [0, 0, 1],
         ]
     )
-    warp = _refined(template, own, to_own @ np.linalg.inv(start) @ to_stored)
+    warp = _refined(template, own, to_own @ np.linalg.inv(start) @ to_stored, affine_steps, steps)
     if warp is None:
         return None
     room = np.empty((size[0] // BLOCK + 1) * (size[1] // BLOCK + 1), np.float32)
     blocks = compare_blocks(template, own, warp, BLOCK, _LEAST_SLOPE, room)
-    score = float(np.median(room[:blocks])) if blocks >= LEAST_BLOCKS else -1.0
     homography = to_stored @ np.linalg.inv(warp) @ to_own
-    return Alignment(homography / homography[2, 2], score, blocks)
+    return homography / homography[2, 2], room[:blocks]
+
+
+def _scale_at(homography: Homography, region: NDArray[np.float64]) -> float:
+    """Pixels of the stored picture for one of the query, in the middle of a region of the stored picture."""
+    back = np.linalg.inv(homography)
+    x, y = region.mean(axis=0)
+    across, down, by = back @ (x, y, 1)
+    rows = back[:2, :2] - np.outer([across / by, down / by], back[2, :2])
+    return float(abs(np.linalg.det(rows / by)) ** -0.5)
 
 
 def overlap_of(
@@ -132,7 +174,11 @@ def _small(picture: Image.Image) -> NDArray[np.float32]:
 
 
 def _refined(
-    template: NDArray[np.float32], picture: NDArray[np.float32], warp: NDArray[np.float64]
+    template: NDArray[np.float32],
+    picture: NDArray[np.float32],
+    warp: NDArray[np.float64],
+    affine_steps: int,
+    steps: int,
 ) -> NDArray[np.float64] | None:
     """The warp, as `find_slopes` has it, under which the picture lies best on the template."""
     wanted, own = np.empty_like(template), np.empty_like(picture)
@@ -141,12 +187,12 @@ def _refined(
     sums, slope = np.empty((PARAMETERS, PARAMETERS)), np.empty(PARAMETERS)
     warp = warp / warp[2, 2]
     best, best_warp = -2.0, None
-    for number in range(_STEPS):
-        free = _AFFINE if number < _AFFINE_STEPS else PARAMETERS
+    for number in range(steps):
+        free = _AFFINE if number < affine_steps else PARAMETERS
         correlation = find_slopes(wanted, own, warp, free, _EVERY, _USUAL, sums, slope)
         if correlation > best + _LEAST_GAIN:
             best, best_warp = correlation, warp
-        elif number >= _AFFINE_STEPS or correlation == -2.0:
+        elif number >= affine_steps or correlation == -2.0:
             break
         damped = sums[:free, :free] + np.diag(_DAMPED * sums.diagonal()[:free] + _LEAST_DAMPED)
         step = np.zeros(9)

@@ -1,25 +1,33 @@
 """What one picture is to another: the kinds of match, best first, and the rule that tells them apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.fingerprints.orientation import TRANSFORMS
 from app.fingerprints.value import COLUMN_OF, FIRST_COLUMNS, VERIFIER, WHOLE_IMAGE_HASHES
+from app.matching.evidence import Evidence
 
 # Best first; the position is the rank that is stored and ordered by.
-KINDS = ("same_file", "same_pixels", "near_duplicate")
+KINDS = ("same_file", "same_pixels", "near_duplicate", "edited_copy", "same_scene")
 # A verdict of one of these means: this picture was used before.
-COPIES = frozenset(KINDS)
+COPIES = frozenset(KINDS) - {"same_scene"}
 # Raised when a rule below changes its answers; stored with every match.
-RULE_VERSION = 2
+RULE_VERSION = 3
 # Only these two propose; the others flag too many chance neighbours (docs/decisions/0004).
 PROPOSING_HASHES = ("phash", "dhash")
 
 _PROPOSING = [COLUMN_OF[name] for name in PROPOSING_HASHES]
 _VERIFIER_BITS = 256
+_MOST_INLIERS = 1000
+_MANY_BLOCKS = 50  # of a part that has enough on it to tell
+_PARTIAL = ("edited_copy", "same_scene")
+# Turned counter-clockwise by none to three quarters, as a picture stands and once it is mirrored.
+_TURNED = ("identity", "rotate_90", "rotate_180", "rotate_270")
+_MIRRORED = ("mirror", "transpose", "flip", "transverse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +36,27 @@ class Rule:
 
     `page_verifier` stands in the place of `verifier` where both pictures are pages: letters, forms and receipts of
     one layout are alike in all but their words.
+
+    Two pictures that are near as wholes are none the less no near duplicates if, laid on each other, their smallest
+    parts correlate by less than `near_score`.
+
+    Of what keypoints find, a picture is a copy whose `strength` is `copy_strength`, whose smallest parts
+    correlate by `copy_score` and three quarters of all by `copy_low`, or, where much is stuck over it, by
+    `clear_strength` and `clear_score`. Of a page all three hold, and `page_copy_low`. What is no copy is of the
+    same scene if as many keypoints as `scene_inliers` agree; but forms of one layout are not.
     """
 
     near: int
     verifier: int
     page_verifier: int
+    near_score: float
+    copy_strength: float
+    copy_score: float
+    copy_low: float
+    page_copy_low: float
+    clear_strength: float
+    clear_score: float
+    scene_inliers: int
 
     def verifier_for(self, pages: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The radius of consent, pair by pair, where both pictures are pages and where not."""
@@ -60,37 +84,42 @@ class Picture:
 class Finding:
     """A match found: its kind, distances in bits by name of hash, and the transform they hold under.
 
-    The transform turns the query into the other picture.
+    The transform turns the query into the other picture, about so where `evidence` tells better. `nearest` is less
+    for the better of two of a kind.
     """
 
     kind: str
     transform: str
     distances: dict[str, int]
+    nearest: int
+    evidence: Evidence | None = None
 
     @property
     def rank(self) -> int:
         """Position of the kind, 0 the strongest."""
         return KINDS.index(self.kind)
 
-    @property
-    def nearest(self) -> int:
-        """Bits of the verifier: the finest measure at hand of how near two copies are."""
-        return self.distances["verifier"]
 
-
-def compare(query: Picture, other: Picture, rule: Rule) -> Finding | None:
+def compare(query: Picture, other: Picture, rule: Rule, evidence: Evidence | None = None) -> Finding | None:
     """Tell what `other` is to `query`, or None where they do not match: `compare_many` of one."""
-    return compare_many(query, [other], rule)[0]
+    return compare_many(query, [other], rule, [evidence])[0]
 
 
-def compare_many(query: Picture, others: Sequence[Picture], rule: Rule) -> list[Finding | None]:
+def compare_many(
+    query: Picture,
+    others: Sequence[Picture],
+    rule: Rule,
+    evidence: Sequence[Evidence | None] | None = None,
+) -> list[Finding | None]:
     """Tell what each of `others` is to `query`; None for those that do not match.
 
-    The distance under a transform is that between the hash of the query turned by it and the other's hash as
-    it stands. On a tie the identity wins, then the order of TRANSFORMS.
+    `evidence` is of each, where its keypoints have told any, from the query to it. The distance under a
+    transform is that between the hash of the query turned by it and the other's hash as it stands. On a tie the
+    identity wins, then the order of TRANSFORMS.
     """
     if not others:
         return []
+    told = [None] * len(others) if evidence is None else evidence
     own = np.stack([other.turned[0, :FIRST_COLUMNS] for other in others])
     bits = np.bitwise_count(query.turned[None, :, :FIRST_COLUMNS] ^ own[:, None, :])
     verifier = bits[:, :, VERIFIER].sum(axis=2, dtype=int)
@@ -99,7 +128,7 @@ def compare_many(query: Picture, others: Sequence[Picture], rule: Rule) -> list[
     # argmin takes the first of equals: the identity, then the order of the transforms.
     best = np.where(allowed, verifier, _VERIFIER_BITS + 1).argmin(axis=1)
     found: list[Finding | None] = []
-    for place, other in enumerate(others):
+    for place, (other, seen) in enumerate(zip(others, told, strict=True)):
         kind, transform = None, 0
         if query.sha256 == other.sha256:
             kind = "same_file"
@@ -107,14 +136,72 @@ def compare_many(query: Picture, others: Sequence[Picture], rule: Rule) -> list[
             pass
         elif query.pixel_sha256 == other.pixel_sha256:
             kind = "same_pixels"
-        elif allowed[place].any():
+        elif allowed[place].any() and not _contradicted(seen, rule):
             kind, transform = "near_duplicate", int(best[place])
+        elif (
+            seen is not None and (kind := kind_of_part(seen, rule, page=query.page or other.page)) is not None
+        ):
+            transform = nearest_transform(seen)
         if kind is None:
             found.append(None)
         else:
             distances = _distances(query, other, transform)
-            found.append(Finding(kind, TRANSFORMS[transform], distances))
+            found.append(
+                Finding(kind, TRANSFORMS[transform], distances, _nearest(kind, distances, seen), seen)
+            )
     return found
+
+
+def _contradicted(evidence: Evidence | None, rule: Rule) -> bool:
+    """Whether pictures alike as wholes were laid on each other and differ: two frames of one road, say."""
+    return evidence is not None and evidence.blocks >= _MANY_BLOCKS and evidence.score < rule.near_score
+
+
+def kind_of_part(evidence: Evidence, rule: Rule, *, page: bool) -> str | None:
+    """What a picture is to one that it has a part in common with; None for what may be chance.
+
+    `page` tells that one of the two is a page.
+    """
+    told = strength(evidence)
+    copy = (
+        told >= rule.copy_strength
+        and evidence.score >= rule.copy_score
+        and evidence.low >= (rule.page_copy_low if page else rule.copy_low)
+    )
+    clear = told >= rule.clear_strength and evidence.score >= rule.clear_score and not page
+    if copy or clear:
+        return "edited_copy"
+    return "same_scene" if evidence.inliers >= rule.scene_inliers and not page else None
+
+
+def strength(evidence: Evidence) -> float:
+    """How much speaks for a copy: how well it correlates, how much agrees, how closely, and how much there is
+    of it.
+
+    A line through the copies and the strangers of one half of the photos (docs/decisions/0015): a picture with
+    little on it needs more keypoints than one with much.
+    """
+    return (
+        evidence.score
+        + 0.35 * log(max(evidence.inliers, 1))
+        - 0.11 * evidence.bits
+        + 0.1 * log(max(evidence.blocks, 1) / 24)
+    )
+
+
+def nearest_transform(evidence: Evidence) -> int:
+    """The place in TRANSFORMS of the orientation that is nearest to how a picture lies on another."""
+    quarter = round(evidence.angle / 90) % 4
+    return TRANSFORMS.index((_MIRRORED if evidence.mirrored else _TURNED)[quarter])
+
+
+def _nearest(kind: str, distances: Mapping[str, int], evidence: Evidence | None) -> int:
+    """Bits of the verifier: the finest measure of how near whole pictures are. Of parts, what is told of those."""
+    if evidence is None or kind not in _PARTIAL:
+        return distances["verifier"]
+    if kind == "edited_copy":
+        return round(1000 * (1 - evidence.score))
+    return max(0, _MOST_INLIERS - evidence.inliers)
 
 
 def _distances(query: Picture, other: Picture, transform: int) -> dict[str, int]:

@@ -10,6 +10,8 @@ from app.index.kernels import _popcount
 CELLS = 256
 """Along each side of a picture, for telling its places apart."""
 
+_SAME = 2.0  # pixels
+
 Floats = NDArray[np.float32]
 Counts = NDArray[np.int64]
 
@@ -91,8 +93,9 @@ def most_agreeing(
     distinct places, in the picture where those are fewer: one place may have several keypoints. Sides are the long
     ones of the pictures, in pixels.
     """
-    seen_queries = np.full(CELLS * CELLS, -1, np.int32)
-    seen_stored = np.full(CELLS * CELLS, -1, np.int32)
+    # Zeros cost nothing where they are not touched.
+    seen_queries = np.zeros(CELLS * CELLS, np.int32)
+    seen_stored = np.zeros(CELLS * CELLS, np.int32)
     own = np.empty(pairs.shape[0], np.bool_)
     best = 0
     for first in range(min(tried, pairs.shape[0])):
@@ -103,14 +106,74 @@ def most_agreeing(
                 continue
             query, found = queries[pairs[place, 0]], stored[pairs[place, 1]]
             cell = CELLS * _cell(query[1], query_side) + _cell(query[0], query_side)
-            if seen_queries[cell] != first:
-                seen_queries[cell] = first
+            if seen_queries[cell] != first + 1:
+                seen_queries[cell] = first + 1
                 in_query += 1
             cell = CELLS * _cell(found[1], stored_side) + _cell(found[0], stored_side)
-            if seen_stored[cell] != first:
-                seen_stored[cell] = first
+            if seen_stored[cell] != first + 1:
+                seen_stored[cell] = first + 1
                 in_stored += 1
         if min(in_query, in_stored) > best:
             best = min(in_query, in_stored)
             agreeing[:] = own
     return best
+
+
+@njit(nogil=True)
+def _apart(one: Floats, other: Floats) -> bool:
+    """Whether two places are not one and the same."""
+    return bool(abs(one[0] - other[0]) + abs(one[1] - other[1]) > _SAME)
+
+
+@compiled(
+    types.void(
+        _places,
+        _places,
+        _kept_pairs,
+        types.Array(types.float64, 1, "C", readonly=True),
+        types.Array(types.int64, 1, "C", readonly=True),
+        types.Array(types.float64, 1, "C", readonly=True),
+        types.float64,
+        types.float64,
+        types.Array(types.float64, 1, "C"),
+    )
+)
+def weigh_agreeing(
+    queries: Floats,
+    stored: Floats,
+    pairs: Counts,
+    weights: NDArray[np.float64],
+    starts: Counts,
+    most_off: NDArray[np.float64],
+    most_scaled: float,
+    most_turned: float,
+    found: NDArray[np.float64],
+) -> None:
+    """Of each picture, write the greatest weight of pairs that agree, as in `most_agreeing`; 0 where no two do.
+
+    Picture n has pairs[starts[n] : starts[n + 1]], ordered by query: int64[m, 2], of places float32[k, 4], with
+    `weights` float64[m], and the limit most_off[n] in pixels. A place of the query counts once.
+    """
+    own = np.empty(pairs.shape[0], np.bool_)
+    for picture in range(starts.size - 1):
+        begin, end = starts[picture], starts[picture + 1]
+        some = pairs[begin:end]
+        best = 0.0
+        for first in range(end - begin):
+            _agree(queries, stored, some, first, most_off[picture], most_scaled, most_turned, own)
+            total, two = 0.0, False
+            one = some[first]
+            last = -1
+            for place in range(end - begin):
+                if not own[place]:
+                    continue
+                if some[place, 0] != last:
+                    last = some[place, 0]
+                    total += weights[begin + place]
+                two = two or (
+                    _apart(queries[one[0]], queries[some[place, 0]])
+                    and _apart(stored[one[1]], stored[some[place, 1]])
+                )
+            if two and total > best:
+                best = total
+        found[picture] = best

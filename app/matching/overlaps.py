@@ -1,5 +1,6 @@
 """How one picture lies on another: what pairs of keypoints with nearly the same hash agree on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,11 @@ AGREEING_BITS = 12
 """Distance of hashes between two pictures of which that is known already: many more pairs agree."""
 LEAST_AGREEING = 5
 
-_MOST_OFF = 0.03  # of the stored picture's long side
-_MOST_SCALED = 0.5  # octaves
-_MOST_TURNED = np.deg2rad(18)
+MOST_OFF = 0.03
+"""Of the stored picture's long side: how far places that agree may be off, as the next two."""
+MOST_SCALED = 0.5
+"""Octaves."""
+MOST_TURNED = float(np.deg2rad(18))
 _MOST_PAIRS = 2000  # where one pattern is repeated all over both pictures there are tens of thousands
 _MOST_TRIED = 200
 _LEAST_BROAD = 0.1  # of their length: places on a line leave two numbers of an affine map open
@@ -30,22 +33,30 @@ class Overlap:
 
     `affine` float64[2, 3] takes pixels of the query (continuous: the first one's centre is 0.5, 0.5) to pixels
     of the stored picture; `pairs` int64[n, 2] are the numbers of the keypoints that agree, `count` how many
-    places they are.
+    places they are, `bits` the median distance of their hashes.
     """
 
     state: str
     """One of STATES: what was done to the query beside moving, turning and scaling."""
     count: int
+    bits: int
     affine: NDArray[np.float64]
     pairs: NDArray[np.int64]
 
 
 def find_overlap(
-    query: Keypoints, query_size: tuple[int, int], stored: Keypoints, stored_size: tuple[int, int]
+    query: Keypoints,
+    query_size: tuple[int, int],
+    stored: Keypoints,
+    stored_size: tuple[int, int],
+    states: Sequence[int] = range(len(STATES)),
 ) -> Overlap | None:
-    """The overlap that most keypoints agree on; None where too few do. Sizes are width and height in pixels."""
+    """The overlap that most keypoints agree on, in one of some of STATES; None where too few do.
+
+    Sizes are width and height in pixels.
+    """
     found: Overlap | None = None
-    for state in range(len(STATES)):
+    for state in states:
         overlap = _overlap_in(state, query, query_size, stored, stored_size)
         if overlap is not None and (found is None or overlap.count > found.count):
             found = overlap
@@ -80,7 +91,7 @@ def _overlap_in(
     affine = _fitted(places[0][kept[:, 0]], places[1][kept[:, 1]])
     if state & 1:
         affine = np.stack([-affine[:, 0], affine[:, 1], affine[:, 0] * query_size[0] + affine[:, 2]], axis=1)
-    return Overlap(STATES[state], count, affine, kept[:, :2])
+    return Overlap(STATES[state], count, int(np.median(kept[:, 2])), affine, kept[:, :2])
 
 
 def _pairs_within(queries: NDArray[np.uint64], stored: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
@@ -99,7 +110,7 @@ def _agreeing(
 ) -> tuple[int, NDArray[np.bool_]]:
     queries, stored = np.ascontiguousarray(queries), np.ascontiguousarray(stored)
     marks = np.zeros(len(pairs), np.bool_)
-    limits = _MOST_OFF * sides[1], _MOST_SCALED, _MOST_TURNED
+    limits = MOST_OFF * sides[1], MOST_SCALED, MOST_TURNED
     return most_agreeing(queries, stored, pairs, *sides, *limits, _MOST_TRIED, marks), marks
 
 

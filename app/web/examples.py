@@ -13,6 +13,17 @@ _FOUND = {
     "transform": "mirror",
     "uploaded_at": "2026-03-01T10:15:00.123456Z",
 }
+EVIDENCE: dict[str, Any] = {
+    "scale": 0.62,
+    "angle": 0.1,
+    "mirrored": True,
+    "negative": False,
+    "homography": [[-0.62, 0.0, 401.5], [0.0, 0.62, 38.2], [0.0, 0.0, 1.0]],
+    "region": [[0.0, 0.0], [512.0, 0.0], [512.0, 384.0], [0.0, 384.0]],
+    "found_region": [[401.5, 38.2], [84.1, 38.2], [84.1, 276.3], [401.5, 276.3]],
+    "inliers": 61,
+    "score": 0.971,
+}
 MATCH: dict[str, Any] = _FOUND | {
     "match_id": "6f8a7a52-8a0e-4a0b-b7a6-7a7d3a3b8f10",
     "relation": "other_claim",
@@ -26,6 +37,7 @@ MATCH: dict[str, Any] = _FOUND | {
         "colorhash": 2,
         "verifier": 14,
     },
+    "evidence": EVIDENCE,
 }
 _BOX = {"x": 12, "y": 40, "width": 180, "height": 95}
 TEMPLATE_ID = "5f1d7c9e-2b7a-4f3e-9a55-0c9d8e7f6a51"
@@ -65,6 +77,7 @@ IMAGE: dict[str, Any] = {
     "verdict": "near_duplicate",
     "matches": [MATCH],
     "matches_total": 1,
+    "hub": None,
     "templates": [SHOWN_TEMPLATE],
     "templates_pending": 0,
 }
@@ -93,7 +106,7 @@ MATCH_LIST = {
     "matches": [MATCH],
     "next_cursor": None,
 }
-SIMILAR_IMAGE: dict[str, Any] = _FOUND | {"distance": 2, "regions": []}
+SIMILAR_IMAGE: dict[str, Any] = _FOUND | {"distance": 2, "regions": [], "evidence": None}
 SEGMENT_LIST = {
     "image_id": IMAGE_ID,
     "segments": [{"hash": "33694d4d4d69332b", "box": _BOX, "searchable": True}],

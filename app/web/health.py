@@ -53,7 +53,7 @@ def _check(parts: Parts) -> dict[str, str | int]:
     if not parts.intake.decoders.serving:
         raise Unavailable("the decoding processes are starting", retry_after_seconds=1)
     index = parts.collection.current
-    if index is None:
+    if index is None or parts.keypoints.current is None:
         raise Unavailable("the index is being loaded", retry_after_seconds=1)
     try:
         with session.autocommit(parts.engine) as connection:

@@ -21,6 +21,7 @@ from app.removal import delete_image
 from app.screening import answer_image, verdict_of
 from app.web.access import Admin, Reader, check_own
 from app.web.form import MAX_LABELS, check_labels, read_body
+from app.web.match_schemas import matches_json
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
 from app.web.pictures import PNG, PRIVATE, png
@@ -30,7 +31,6 @@ from app.web.schemas import (
     MatchList,
     SegmentList,
     image_members,
-    matches_json,
     problem_responses,
     segments_json,
 )

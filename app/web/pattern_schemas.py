@@ -12,7 +12,9 @@ from app.patterns import BITS_OF, FINGERPRINTS, LEAST_SIZES, LINKAGES, Occurrenc
 from app.web import examples
 from app.web.examples import shown
 from app.web.filters import Day
-from app.web.schemas import Box, Time, Transform, chance_of
+from app.web.match_schemas import Transform
+from app.web.schemas import Box, chance_of
+from app.web.times import Time
 
 ShownLabel = str | bool | int | float
 

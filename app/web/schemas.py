@@ -1,17 +1,14 @@
 """The JSON of the API."""
 
-import datetime as dt
 import http
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.catalog.matches import MatchPage
 from app.catalog.rows import AnyRow
 from app.catalog.templates import background_of
-from app.fingerprints.orientation import TRANSFORMS, inverse
 from app.fingerprints.value import WHOLE_IMAGE_HASHES
 from app.ingest import Outcome
 from app.matching.kinds import COPIES, KINDS
@@ -21,17 +18,12 @@ from app.screening import NO_VERDICT, PENDING, Answer
 from app.search import Query, SimilarPage
 from app.web import examples
 from app.web.examples import shown
+from app.web.match_schemas import TURNS, Evidence, Match, Transform, evidence_json, matches_json
 from app.web.problems import MEDIA_TYPE, problem
+from app.web.times import Time
 
-Kind = Literal[KINDS]  # type: ignore[valid-type]
-Transform = Literal[TRANSFORMS]  # type: ignore[valid-type]
-TURNS = "Rotations are counter-clockwise; mirror swaps left and right, flip top and bottom."
 Verdict = Literal[(*KINDS, NO_VERDICT, PENDING)]  # type: ignore[valid-type]
 Status = Literal["fingerprinted", "low_information"]
-Time = Annotated[
-    dt.datetime,
-    PlainSerializer(lambda t: t.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"), return_type=str),
-]
 
 
 class Problem(BaseModel):
@@ -62,26 +54,6 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def example_response(example: dict[str, Any]) -> dict[str, Any]:
     """OpenAPI's description of a JSON answer that has no model: an example of it."""
     return {"content": {"application/json": {"example": example}}}
-
-
-class Match(BaseModel):
-    """One stored image found for another, with kind and evidence."""
-
-    model_config = shown(examples.MATCH)
-
-    match_id: str
-    image_id: str
-    claim_id: str
-    relation: Literal["same_claim", "other_claim"]
-    kind: Kind = Field(
-        description="same_file: the same bytes. same_pixels: the same picture after normalisation (upright, at"
-        " most 512 px). near_duplicate: within the distances of the rule, in any of eight orientations."
-    )
-    distances: dict[str, int] = Field(
-        description="Bits, by name of hash; the verifier has 256, colorhash 98, the others 64."
-    )
-    transform: Transform = Field(description=f"Turns the image asked about into this one. {TURNS}")
-    uploaded_at: Time
 
 
 class Box(BaseModel):
@@ -134,8 +106,14 @@ class Image(BaseModel):
         examples=[{"phash": "d1c48b3a7e2f9056"}],
     )
     verdict: Verdict = Field(description="Strongest kind of match against other claims.")
-    matches: list[Match] = Field(description="Best first, at most 100; the rest at `/images/{id}/matches`.")
+    matches: list[Match] = Field(
+        description="Best first, at most 100, of a hub 10; the rest at `/images/{id}/matches`."
+    )
     matches_total: int
+    hub: int | None = Field(
+        description="In how many other claims there are matches, where these are more than 20: a form, say, or a"
+        " picture that everybody sends. null: in fewer."
+    )
     templates: list[ShownTemplate] = Field(description="Templates that it shows, nearest first.")
     templates_pending: int = Field(
         description="Templates that a job is comparing with all stored images: this one may show them. 0 for a new"
@@ -235,6 +213,9 @@ class SimilarImage(BaseModel):
     regions: list[RegionPair] = Field(
         description="Where segments were searched: which region of which picture, nearest first."
     )
+    evidence: Evidence | None = Field(
+        description="Where keypoints were searched: how the picture asked about lies on this one."
+    )
 
 
 class SimilarAnswer(BaseModel):
@@ -270,25 +251,6 @@ class Job(BaseModel):
     finished_at: Time | None
 
 
-def match_json(row: AnyRow, claim_id: str) -> Match:
-    """One row of `catalog.matches.matches_of`, seen from an image of `claim_id`."""
-    return Match(
-        match_id=str(row.match_id),
-        image_id=str(row.image_id),
-        claim_id=row.claim_id,
-        relation="same_claim" if row.claim_id == claim_id else "other_claim",
-        kind=row.kind,
-        distances=row.distances,
-        transform=row.transform if row.other_is_earlier else inverse(row.transform),
-        uploaded_at=row.uploaded_at,
-    )
-
-
-def matches_json(page: MatchPage, claim_id: str) -> list[Match]:
-    """The rows of a page of matches."""
-    return [match_json(row, claim_id) for row in page.rows]
-
-
 def image_members(answer: Answer) -> dict[str, Any]:
     """Members of Image for one stored image."""
     row = answer.row
@@ -310,6 +272,7 @@ def image_members(answer: Answer) -> dict[str, Any]:
         "verdict": answer.verdict,
         "matches": matches_json(answer.matches, row.claim_id),
         "matches_total": answer.matches.total,
+        "hub": answer.hub,
         "templates": [shown_template_json(each) for each in answer.templates.rows],
         "templates_pending": answer.templates.pending,
     }
@@ -390,6 +353,7 @@ def similar_json(page: SimilarPage, query: Query, image_id: str | None) -> Simil
                     )
                     for match in found.regions
                 ],
+                evidence=None if found.evidence is None else evidence_json(found.evidence),
             )
             for found in page.matches
         ],

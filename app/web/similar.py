@@ -49,13 +49,14 @@ class Parameters(Filtered):
         default=None,
         ge=0,
         le=max(MAX_DISTANCES.values()),
-        description="Bits, inclusive: of 64, of 98 for colorhash, at most 16 for segments. Left out, it is"
-        " 10, 6 for segments, 14 for pattern.",
+        description="Bits, inclusive: of 64, of 98 for colorhash, at most 16 for segments, 12 for keypoints. Left"
+        " out, it is 10, 6 for segments, 14 for pattern, 12 for keypoints.",
     )
     hash_name: Literal[HASHES] = Field(  # type: ignore[valid-type]
         default="phash",
         alias="hash",
-        description="Which hash; `segments` for regions of images, `pattern` for surfaces that are alike.",
+        description="Which hash; `segments` for regions of images, `pattern` for surfaces that are alike,"
+        " `keypoints` for images that have a part in common.",
     )
     orientations: Literal[ORIENTATIONS] = Field(  # type: ignore[valid-type]
         default="as_stored", description="`all`: in any of the eight orientations."
@@ -111,11 +112,11 @@ async def find_similar_to_picture(
 
     def search() -> SimilarAnswer:
         try:
-            decoded = parts.intake.look_at(form.files[0])
+            decoded, picture = parts.intake.look_at(form.files[0])
         except UnusablePicture as error:
             error.field = "file"
             raise
-        page = parts.search.by_picture(decoded, query)
+        page = parts.search.by_picture(decoded, query, picture)
         return similar_json(page, query, None)
 
     return await anyio.to_thread.run_sync(search, limiter=uploads)

@@ -58,7 +58,7 @@ class SearchThenCommit(Intake):
     ) -> Outcome:
         with session.autocommit(self.engine) as connection:
             # The search itself is left where it is: its answer is that of this moment.
-            Collection.caught_up(self.collection, connection)
+            Collection.caught_up(self.screening.collection, connection)
         return super().take(claim_id, uploads, client_id=client_id, labels=labels, source=source)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from app.fingerprints.value import turned_to_bytes
-from app.matching.kinds import Rule
 from tests.consistency.checker import check
 from tests.consistency.history import (
     Answered,
@@ -21,8 +20,9 @@ from tests.consistency.history import (
     read_history,
 )
 from tests.consistency.report import FaultKind, Report
+from tests.rules import rule
 
-RULE = Rule(near=10, verifier=76, page_verifier=24)
+RULE = rule(near=10, verifier=76, page_verifier=24)
 TURNED = np.random.default_rng(1).integers(0, 1 << 64, (8, 9), np.uint64)
 ONE, COPY, OTHER = "11", "22", "33"  # SHA-256 of three pictures: the second is a near duplicate of the first
 

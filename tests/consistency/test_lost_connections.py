@@ -9,13 +9,14 @@ from sqlalchemy import Connection, Engine, text
 from app.catalog import new_images, session
 from app.catalog.new_images import NewImage
 from app.catalog.rows import AnyRow
-from app.collection import Collection
+from app.collection import Collection, KeypointCollection
 from app.errors import Unavailable
 from app.ingest import Intake, Upload
-from app.matching.kinds import Rule
+from app.screening import Screening
 from tests.consistency.history import Erased, Journal, of_kind, read_history
 from tests.consistency.worker import Drawing, NoPictures
 from tests.consistency.workload import Picture
+from tests.rules import rule
 
 
 def end_backend(engine: Engine, connection: Connection) -> None:
@@ -39,10 +40,10 @@ def test_bytes_of_committed_images_stay_when_the_rest_of_their_upload_fails(
 ) -> None:
     intake = Intake(
         engine=engine,
-        collection=Collection(engine),
-        pictures=NoPictures(Journal(tmp_path / "0.jsonl")),
+        screening=Screening(
+            Collection(engine), KeypointCollection(engine), NoPictures(Journal(tmp_path / "0.jsonl")), rule()
+        ),
         decoders=Drawing(),
-        rule=Rule(near=10, verifier=56, page_verifier=24),
         max_file_bytes=100,
     )
     insert_images = new_images.insert_images

@@ -16,19 +16,20 @@ import pytest
 from sqlalchemy import Engine, text
 
 from app.catalog import schema, session
-from app.collection import Collection
+from app.collection import Collection, KeypointCollection
 from app.embedded import EmbeddedServer
 from app.jobs.sweep import screen_unanswered
 from app.matching.kinds import Rule
 from app.parts import rule_from
+from app.screening import Screening
 from app.settings import Settings
 from tests.consistency.checker import check
 from tests.consistency.herd import Herd, Nursery
-from tests.consistency.history import now_ns, read_history
+from tests.consistency.history import Journal, now_ns, read_history
 from tests.consistency.mutants import MUTANTS, PROTOCOL, VARIANTS, WIDEN_THE_WINDOW
 from tests.consistency.report import FaultKind
 from tests.consistency.table import check_table
-from tests.consistency.worker import Task
+from tests.consistency.worker import NoPictures, Task
 
 SECONDS = float(os.environ.get("CLAIMPRINT_CONSISTENCY_SECONDS", "12"))
 WORKERS = 3
@@ -72,6 +73,11 @@ def settings() -> Settings:
 
 def rule() -> Rule:
     return rule_from(settings())
+
+
+def screening(engine: Engine, history: Path) -> Screening:
+    pictures = NoPictures(Journal(history / "99999.jsonl"))
+    return Screening(Collection(engine), KeypointCollection(engine), pictures, rule())
 
 
 def task(variant: str, url: str, folder: Path) -> Task:
@@ -154,7 +160,7 @@ def test_no_match_is_missed_while_workers_and_database_are_killed(
                     database_due.wait_again()
                     database_kills += 1
         wait_until_alone(engine)
-        screen_unanswered(engine, Collection(engine), rule(), older_than_seconds=0)
+        screen_unanswered(engine, screening(engine, history), older_than_seconds=0)
         events = read_history(history)
         report = check(events, rule())
         with engine.connect() as connection:

@@ -23,13 +23,15 @@ import numpy as np
 
 from app import removal
 from app.catalog import session
-from app.collection import Collection
+from app.collection import Collection, KeypointCollection
 from app.errors import NotFound, Unavailable
+from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import LOW_INFORMATION, Pattern, turned_to_bytes
 from app.fingerprints.version import library_versions
 from app.imaging import DecodePool, Fingerprinted
 from app.ingest import Outcome, Upload
 from app.parts import rule_from
+from app.screening import Screening
 from app.settings import Settings
 from app.storage import Pictures
 from tests.consistency.history import (
@@ -54,6 +56,7 @@ SHARE_DELETED = 0.06
 REINDEX_SECONDS = 1.0
 RETRY_SECONDS = 0.02
 
+NO_KEYPOINTS = Keypoints(np.zeros((0, 4), np.uint64), np.zeros((0, 4), np.float32))
 NO_PATTERN = Pattern(
     np.zeros(4, np.uint64), np.zeros((2, 4), np.uint64), np.zeros(2, bool), np.full(4, 2, np.uint8)
 )
@@ -122,7 +125,18 @@ class Drawing(DecodePool):
     def fingerprint(self, path: Path, rendition: Path | None) -> Fingerprinted:
         look = look_of(Picture.of(path.name.encode()))
         return Fingerprinted(
-            look.fingerprint, NO_PATTERN, look.pixel_sha256, "JPEG", 64, 64, None, None, None, None, {}
+            look.fingerprint,
+            NO_PATTERN,
+            NO_KEYPOINTS,
+            look.pixel_sha256,
+            "JPEG",
+            64,
+            64,
+            None,
+            None,
+            None,
+            None,
+            {},
         )
 
 
@@ -139,10 +153,10 @@ class Worker:
         self._collection: Collection = variant.collection(self._engine)
         self._intake = variant.intake(
             engine=self._engine,
-            collection=self._collection,
-            pictures=self._pictures,
+            screening=Screening(
+                self._collection, KeypointCollection(self._engine), self._pictures, rule_from(settings)
+            ),
             decoders=Drawing(),
-            rule=rule_from(settings),
             max_file_bytes=settings.max_file_bytes,
         )
 

@@ -1,11 +1,17 @@
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.fingerprints.orientation import TRANSFORMS
+from app.matching.evidence import Evidence, of_whole
 from app.matching.kinds import KINDS, Finding, Picture, Rule, compare
+from tests.rules import rule
 
-RULE = Rule(near=10, verifier=56, page_verifier=24)
+RULE = rule(near=10, verifier=56, page_verifier=24)
 WORDS = st.integers(0, 2**64 - 1)
 
 
@@ -103,9 +109,90 @@ def test_same_bytes_come_before_same_pixels_and_those_before_near() -> None:
         compare(picture(zeros, 1, 1), picture(zeros, 1, 1), RULE),
         compare(picture(zeros, 1, 1), picture(zeros, 2, 1), RULE),
         compare(picture(zeros, 1, 1), picture(zeros, 2, 2), RULE),
+        compare(picture(zeros, 1, 1), picture(~zeros, 2, 2), RULE, seen()),
+        compare(picture(zeros, 1, 1), picture(~zeros, 2, 2), RULE, seen(score=0.3)),
     ]
     assert [found and found.kind for found in kinds] == list(KINDS)
-    assert [found and found.rank for found in kinds] == [0, 1, 2]
+    assert [found and found.rank for found in kinds] == [0, 1, 2, 3, 4]
+
+
+def seen(**changed: Any) -> Evidence:
+    """What a copy looks like, but for what is given."""
+    told = {"score": 0.9, "low": 0.9, "inliers": 40, "bits": 4, "blocks": 400}
+    return replace(of_whole("rotate_90", (100, 80), (80, 100)), **(told | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({}, "edited_copy"),
+        ({"inliers": 10, "bits": 8}, "edited_copy"),
+        ({"inliers": 10, "bits": 8, "blocks": 24}, None),
+        ({"score": RULE.copy_score - 0.01}, "same_scene"),
+        ({"low": RULE.copy_low - 0.01}, "same_scene"),
+        ({"low": -0.5, "score": RULE.clear_score}, "edited_copy"),
+        ({"low": -0.5, "score": RULE.clear_score, "bits": 6}, "same_scene"),
+        ({"low": -0.5, "inliers": RULE.scene_inliers}, "same_scene"),
+        ({"low": -0.5, "inliers": RULE.scene_inliers - 1}, None),
+        ({"score": -1.0, "low": -1.0, "inliers": 5, "blocks": 0}, None),
+    ],
+)
+def test_a_part_is_a_copy_by_its_pixels_and_of_the_same_scene_by_its_keypoints(changed, kind) -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    found = compare(picture(zeros, 1, 1), picture(~zeros, 2, 2), RULE, seen(**changed))
+    assert (found and found.kind) == kind
+    if found:
+        assert found.transform == "rotate_90"
+        assert found.distances["phash"] == 64
+        assert found.nearest >= 0
+
+
+@pytest.mark.parametrize("pages", [(True, False), (False, True), (True, True)])
+def test_of_a_page_nearly_all_of_the_part_must_be_the_same(pages) -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    query, other = picture(zeros, 1, 1, page=pages[0]), picture(~zeros, 2, 2, page=pages[1])
+    limit = RULE.page_copy_low
+    kinds = [compare(query, other, RULE, seen(low=low)) for low in (limit, limit - 0.01)]
+    assert [found and found.kind for found in kinds] == ["edited_copy", None]
+    assert compare(query, other, RULE, seen(low=0.0, score=1.0)) is None
+
+
+def test_what_whole_images_tell_comes_before_what_parts_do() -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    for told in (seen(score=RULE.near_score, low=0.0), seen(score=0.0, blocks=49), seen(score=1.0)):
+        found = compare(picture(zeros, 1, 1), picture(zeros, 2, 2), RULE, told)
+        assert found is not None
+        assert (found.kind, found.transform) == ("near_duplicate", "identity")
+        assert found.evidence is told
+
+
+def test_what_differs_when_laid_on_each_other_is_no_near_duplicate() -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    query, other = picture(zeros, 1, 1), picture(zeros, 2, 2)
+    found = compare(query, other, RULE, seen(score=RULE.near_score - 0.01, blocks=50))
+    assert found is not None
+    assert found.kind == "same_scene"
+    assert compare(query, other, RULE, seen(score=0.0, blocks=50, inliers=6)) is None
+    for same in (picture(zeros, 1, 1), picture(zeros, 2, 1)):  # by its bytes, and by its pixels
+        found = compare(query, same, RULE, seen(score=0.0, blocks=50))
+        assert found is not None
+        assert found.kind in {"same_file", "same_pixels"}
+
+
+def test_of_two_edited_copies_that_whose_pixels_agree_better_is_nearer() -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    better, worse = (
+        compare(picture(zeros, 1, 1), picture(~zeros, 2, 2), RULE, seen(score=score))
+        for score in (0.97, 0.85)
+    )
+    assert better is not None
+    assert worse is not None
+    assert better.nearest < worse.nearest
+
+
+def test_pictures_of_low_information_have_no_parts_in_common() -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    assert compare(picture(zeros, 1, 1, low=True), picture(~zeros, 2, 2), RULE, seen()) is None
 
 
 def test_pictures_of_low_information_match_by_their_bytes_only() -> None:

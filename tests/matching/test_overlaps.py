@@ -205,7 +205,7 @@ def test_a_copy_among_others_is_found_where_it_is_in_every_state(
     paired = np.column_stack([np.arange(shared), outliers + np.arange(shared)])
     assert sorted(found.pairs.tolist()) == paired.tolist()
     # Places of which two fall on one of 256 x 256 count once.
-    assert 0.9 * shared - 1 <= found.count <= shared
+    assert 0.8 * shared - 1 <= found.count <= shared
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -129,8 +129,8 @@ def test_sweep_screens_what_was_committed_but_never_answered(
     monkeypatch.setattr("app.ingest.screen_rows", lambda *_: 1 / 0)
     upload(client, "KD-1", encoded(photo(), quality=50))
     monkeypatch.undo()
-    assert screen_unanswered(engine, parts.collection, parts.intake.rule) == 0
-    assert screen_unanswered(engine, parts.collection, parts.intake.rule, older_than_seconds=0) == 1
+    assert screen_unanswered(engine, parts.intake.screening) == 0
+    assert screen_unanswered(engine, parts.intake.screening, older_than_seconds=0) == 1
     with engine.connect() as connection:
         stored = connection.execute(text("SELECT image_id FROM image WHERE claim_id = 'KD-1'")).scalar()
     assert client.get(f"/images/{stored}").json()["verdict"] == "near_duplicate"

@@ -13,6 +13,7 @@ PICTURES = {
     "/images/{image_id}/hashes.png",
     "/clusters/{cluster_id}/sheet.png",
     "/clusters/{cluster_id}/mean.png",
+    "/matches/{match_id}/overlay.png",
     "/templates/{template_id}/content",
     "/templates/{template_id}/sheet.png",
     "/metrics",

@@ -1,0 +1,120 @@
+"""Which images are worth a closer look, of all that have keypoints near to those of a picture."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.fingerprints.keypoint_value import STATES, Floats, Keypoints
+from app.matching.candidate_kernels import gather_pairs, weigh_owners
+from app.matching.overlap_kernels import weigh_agreeing
+from app.matching.overlaps import MOST_OFF, MOST_SCALED, MOST_TURNED, in_state
+
+LEAST_KEYPOINTS = 2
+"""Of the picture asked about, in one state, that have to be near to some of an image."""
+
+LONG_SIDE = 512
+"""Pixels of a rendition, at most."""
+
+_MOST_PAIRS = 64  # of an image that are looked at: where one pattern is repeated there are thousands
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Images by their numbers `owners` int64[n], best first, each in the state in which most speaks for it.
+
+    `weights` float64[n] is what does; image n has pairs[starts[n] : starts[n + 1]], of int64[m, 2]: the number of a
+    query and the place of a keypoint of the image; `pair_weights` float64[m].
+    """
+
+    owners: NDArray[np.int64]
+    states: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    pair_weights: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    def taken(self, which: NDArray[np.int64]) -> Self:
+        """Some of them, in this order."""
+        counts = np.diff(self.starts)[which]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        places = np.arange(starts[-1]) + np.repeat(self.starts[which] - starts[:-1], counts)
+        return type(self)(
+            self.owners[which],
+            self.states[which],
+            self.weights[which],
+            starts,
+            self.pairs[places],
+            self.pair_weights[places],
+        )
+
+
+def rank(
+    queries: NDArray[np.int32],
+    owners: NDArray[np.int64],
+    places: NDArray[np.int32],
+    keypoints: int,
+    most: int,
+) -> Candidates:
+    """The best candidates, `most` at most, of what an index finds near to a picture's keypoints.
+
+    `queries` int32[k], `owners` int64[k] and `places` int32[k] are as in `index.set_tables.Hits`, where query
+    `state * keypoints + n` is keypoint n in that state. For each keypoint that is near to one of its own an image
+    has one through the root of how many images are near to it: so what is on a form or a logo counts little, and a
+    picture that is used everywhere still counts more than two keypoints by chance.
+    """
+    weights = np.empty(len(STATES) * keypoints)
+    numbers, known = np.empty(len(queries), np.int32), np.empty(len(queries), np.int64)
+    sums = np.empty((len(queries), len(STATES)))
+    counts = np.empty((len(queries), len(STATES)), np.int32)
+    size = 2 << len(queries).bit_length()
+    table, used = np.empty(size, np.int64), np.zeros(size, np.int32)
+    count = weigh_owners(queries, owners, keypoints, weights, numbers, table, used, known, sums, counts)
+    sums = np.where(counts[:count] >= LEAST_KEYPOINTS, sums[:count], 0)
+    states, best = sums.argmax(axis=1), sums.max(axis=1)
+    chosen = np.argsort(-best, kind="stable")[: min(most, np.count_nonzero(best))]
+    position = np.full(count, -1, np.int64)
+    position[chosen] = np.arange(len(chosen))
+    room = np.empty((len(chosen) * _MOST_PAIRS, 2), np.int64)
+    found = np.zeros(len(chosen), np.int64)
+    gather_pairs(queries, numbers, places, keypoints, position, states, _MOST_PAIRS, room, found)
+    pairs = room[(np.arange(_MOST_PAIRS) < found[:, None]).ravel()]
+    starts = np.concatenate([[0], np.cumsum(found)])
+    return Candidates(known[chosen], states[chosen], best[chosen], starts, pairs, weights[pairs[:, 0]])
+
+
+def agreeing(
+    candidates: Candidates,
+    query: Keypoints,
+    query_size: tuple[int, int],
+    places: Floats,
+    counts: NDArray[np.int64],
+) -> Candidates:
+    """Those of which two keypoints agree with the picture's on scale, rotation and shift; best by that first.
+
+    The first counts[0] of `places` float32[k, 4] are those of the first candidate's keypoints, and so on. How far
+    they may be off goes by the largest pictures that there are.
+    """
+    if not len(candidates):
+        return candidates
+    turned = [in_state(query.places, state, query_size[0]) for state in range(len(STATES))]
+    pairs = candidates.pairs.copy()
+    pairs[:, 1] += np.repeat(np.cumsum(counts) - counts, np.diff(candidates.starts))
+    found = np.empty(len(candidates))
+    weigh_agreeing(
+        np.concatenate(turned),
+        places,
+        pairs,
+        candidates.pair_weights,
+        candidates.starts,
+        np.full(len(candidates), MOST_OFF * LONG_SIDE),
+        MOST_SCALED,
+        MOST_TURNED,
+        found,
+    )
+    order = np.argsort(-found, kind="stable")[: np.count_nonzero(found)]
+    return candidates.taken(order)

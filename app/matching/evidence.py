@@ -1,0 +1,223 @@
+"""Why one picture is told to be a copy of another, or to show the same: how they lie on each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.fingerprints.keypoint_value import STATES, Keypoints
+from app.matching.alignment import Alignment, align, overlap_of
+from app.matching.overlaps import Overlap
+
+Size = tuple[int, int]
+Polygon = NDArray[np.float64]
+
+# What each orientation does to places of a picture whose sides are 1.
+_TURNS = {
+    "identity": [[1, 0, 0], [0, 1, 0]],
+    "mirror": [[-1, 0, 1], [0, 1, 0]],
+    "rotate_90": [[0, 1, 0], [-1, 0, 1]],
+    "rotate_180": [[-1, 0, 1], [0, -1, 1]],
+    "rotate_270": [[0, -1, 1], [1, 0, 0]],
+    "flip": [[1, 0, 0], [0, -1, 1]],
+    "transpose": [[0, 1, 0], [1, 0, 0]],
+    "transverse": [[0, -1, 1], [-1, 0, 1]],
+}
+_MOST_POINTS = 40  # kept to be drawn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """How a picture lies on another one; both in pixels of their renditions, of which the first ends at 1.
+
+    `homography` float64[3, 3] takes places of the picture to places of the other; `region` and `other_region`
+    float64[n, 2] are the corners of what both have in common; `points` float64[m, 4] some of the places that agree,
+    x and y in both.
+    """
+
+    state: str
+    """One of `keypoint_value.STATES`: what was done to the picture beside moving, turning and scaling."""
+    inliers: int
+    """Places that agree."""
+    bits: int
+    """Distance of the hashes of keypoints that agree, at the median."""
+    score: float
+    """Median correlation of the blocks that were compared, -1 to 1; 1 where none had to be."""
+    low: float
+    """What three quarters of them have at least."""
+    blocks: int
+    coverage: float
+    """Share of the picture that is covered, or of the other, whichever is more."""
+    homography: NDArray[np.float64]
+    region: Polygon
+    other_region: Polygon
+    points: NDArray[np.float64]
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the picture is a mirror image of the other."""
+        return bool(STATES.index(self.state) & 1)
+
+    @property
+    def negative(self) -> bool:
+        """Whether it is a negative of it."""
+        return bool(STATES.index(self.state) & 2)
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the other for one of the picture, at the middle of what they have in common."""
+        return float(np.sqrt(abs(np.linalg.det(self._linear()))))
+
+    @property
+    def angle(self) -> float:
+        """Degrees by which the picture, mirrored first if it is `mirrored`, is turned counter-clockwise to be as
+        the other; -180 to 180."""
+        across, down = self._linear().T
+        if self.mirrored:
+            across = -across
+        # Both axes say it: a shear, or the middle of a perspective, turns one more than the other.
+        return float(-np.degrees(np.arctan2(across[1] - down[0], across[0] + down[1])))
+
+    def swapped(self) -> Self:
+        """The same, seen from the other picture."""
+        back = np.linalg.inv(self.homography)
+        return type(self)(
+            self.state,
+            self.inliers,
+            self.bits,
+            self.score,
+            self.low,
+            self.blocks,
+            self.coverage,
+            back / back[2, 2],
+            self.other_region,
+            self.region,
+            self.points[:, [2, 3, 0, 1]],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, places to a tenth of a pixel."""
+        return {
+            "state": self.state,
+            "inliers": self.inliers,
+            "bits": self.bits,
+            "score": round(self.score, 4),
+            "low": round(self.low, 4),
+            "blocks": self.blocks,
+            "coverage": round(self.coverage, 4),
+            "homography": self.homography.tolist(),
+            "region": self.region.round(1).tolist(),
+            "other_region": self.other_region.round(1).tolist(),
+            "points": self.points.round(1).tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """What `to_json` gave."""
+        return cls(
+            stored["state"],
+            stored["inliers"],
+            stored["bits"],
+            stored["score"],
+            stored["low"],
+            stored["blocks"],
+            stored["coverage"],
+            np.array(stored["homography"], np.float64),
+            np.array(stored["region"], np.float64).reshape(-1, 2),
+            np.array(stored["other_region"], np.float64).reshape(-1, 2),
+            np.array(stored["points"], np.float64).reshape(-1, 4),
+        )
+
+    def _linear(self) -> NDArray[np.float64]:
+        """What the homography does, float64[2, 2], to small steps from the middle of the region."""
+        x, y = self.region.mean(axis=0)
+        across, down, by = self.homography @ (x, y, 1)
+        rows = self.homography[:2, :2] - np.outer([across / by, down / by], self.homography[2, :2])
+        return np.asarray(rows / by, np.float64)
+
+
+def examine(
+    picture: Image.Image,
+    keypoints: Keypoints,
+    other: Image.Image,
+    overlap: Overlap,
+    other_keypoints: Keypoints,
+) -> Evidence | None:
+    """Lay a picture of mode L on another one as their keypoints agree that it lies; None where it can't be."""
+    found = align(picture, other, overlap.affine, negative=bool(STATES.index(overlap.state) & 2))
+    if found is None:
+        return None
+    return _evidence(found, keypoints, picture.size, overlap, other_keypoints, other.size)
+
+
+def unexamined(
+    keypoints: Keypoints, size: Size, overlap: Overlap, other_keypoints: Keypoints, other_size: Size
+) -> Evidence | None:
+    """What keypoints alone tell, of a picture that can't be compared: nothing correlates. None as in `examine`."""
+    told = Alignment(np.vstack([overlap.affine, [0, 0, 1]]), score=-1.0, low=-1.0, blocks=0)
+    return _evidence(told, keypoints, size, overlap, other_keypoints, other_size)
+
+
+def _evidence(
+    found: Alignment,
+    keypoints: Keypoints,
+    size: Size,
+    overlap: Overlap,
+    other_keypoints: Keypoints,
+    other_size: Size,
+) -> Evidence | None:
+    other_region = overlap_of(found.homography, size, other_size)
+    region = overlap_of(np.asarray(np.linalg.inv(found.homography), np.float64), other_size, size)
+    if min(len(region), len(other_region)) < 3:
+        return None
+    pairs = overlap.pairs[:_MOST_POINTS]
+    points = np.hstack([keypoints.places[pairs[:, 0], :2], other_keypoints.places[pairs[:, 1], :2]])
+    coverage = max(_area(region) / _pixels(size), _area(other_region) / _pixels(other_size))
+    return Evidence(
+        state=overlap.state,
+        inliers=overlap.count,
+        bits=overlap.bits,
+        score=found.score,
+        low=found.low,
+        blocks=found.blocks,
+        coverage=min(coverage, 1.0),
+        homography=found.homography,
+        region=region,
+        other_region=other_region,
+        points=points.astype(np.float64),
+    )
+
+
+def of_whole(transform: str, size: Size, other_size: Size) -> Evidence:
+    """How a picture lies on another that it is as a whole, turned by one of `orientation.TRANSFORMS`."""
+    turned = np.array([*_TURNS[transform], [0, 0, 1]], np.float64)
+    homography = np.diag([*other_size, 1.0]) @ turned @ np.diag([1 / size[0], 1 / size[1], 1.0])
+    mirrored = bool(np.linalg.det(turned) < 0)
+    regions = (np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float64) for w, h in (size, other_size))
+    region, other_region = regions
+    return Evidence(
+        state=STATES[mirrored],
+        inliers=0,
+        bits=0,
+        score=1.0,
+        low=1.0,
+        blocks=0,
+        coverage=1.0,
+        homography=homography,
+        region=region,
+        other_region=other_region,
+        points=np.empty((0, 4)),
+    )
+
+
+def _area(polygon: Polygon) -> float:
+    """The area of a polygon (the shoelace formula)."""
+    x, y = polygon.T
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+
+def _pixels(size: Size) -> int:
+    return size[0] * size[1]

@@ -1,0 +1,142 @@
+"""Which stored images have a part in common with a picture: proposed by keypoints, then looked at pixel by
+pixel."""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from uuid import UUID
+
+import numpy as np
+from PIL import Image
+from sqlalchemy import Connection
+
+from app.catalog.keypoints import keypoint_places, keypoint_rows, keypoints_of
+from app.catalog.rows import AnyRow
+from app.collection.keypoints import KeypointIndex
+from app.fingerprints.keypoint_value import PLACE_BYTES, Keypoints, places_from_bytes
+from app.imaging.normalise import normalised_size
+from app.matching.candidates import Candidates, agreeing, rank
+from app.matching.evidence import Evidence, examine, unexamined
+from app.matching.overlaps import PROPOSING_BITS, Overlap, find_overlap
+from app.storage import Pictures, open_rendition
+
+log = logging.getLogger(__name__)
+
+MOST_PROPOSED = 400
+"""Images whose places are compared, best first: by chance there are fewer that speak for as much as a copy does."""
+MOST_COMPARED = 64
+"""Of these, best first, all keypoints are compared."""
+MOST_EXAMINED = 32
+"""Of those, best first, so many are laid on the picture: 5 ms each."""
+MOST_KNOWN = 16
+"""Of those that whole-image hashes tell to be copies already, for evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is looked at of the picture asked about: keypoints in all states, and its rendition when it is
+    needed."""
+
+    keypoints: Keypoints
+    size: tuple[int, int]
+    open: Callable[[], Image.Image]
+
+
+@dataclass(frozen=True, slots=True)
+class PartialCopy:
+    """An image that the picture has a part in common with: its ids, whether it is a page, and the evidence."""
+
+    created_seq: int
+    image_id: UUID
+    page: bool
+    evidence: Evidence
+
+
+def look_of_image(pictures: Pictures, image_id: UUID) -> Look:
+    """A stored image looked at again. Raises FileNotFoundError, as after a deletion."""
+    # Compiled loops: whoever only shows what was found needs none of them.
+    from app.fingerprints.keypoints import keypoints
+
+    grey = open_rendition(pictures, image_id).convert("L")
+    return Look(keypoints(grey), grey.size, lambda: grey)
+
+
+def look_of_upload(pictures: Pictures, image_id: UUID, keypoints: Keypoints, size: tuple[int, int]) -> Look:
+    """A stored image whose keypoints are at hand; its size is that of the full picture."""
+
+    @cache
+    def rendition() -> Image.Image:
+        return open_rendition(pictures, image_id).convert("L")
+
+    return Look(keypoints, normalised_size(*size), rendition)
+
+
+def propose_images(index: KeypointIndex, keypoints: Keypoints, *, before: int | None = None) -> Candidates:
+    """Images that keypoints speak for, by `created_seq`; only those before a stamp where one is given."""
+    hits = index.index.near(keypoints.codes.T.ravel(), PROPOSING_BITS)
+    if before is not None:
+        hits = hits.taken(np.flatnonzero(hits.owners < before))
+    return rank(hits.queries, hits.owners, hits.places, len(keypoints), MOST_PROPOSED)
+
+
+def partial_copies(
+    connection: Connection,
+    pictures: Pictures,
+    look: Look,
+    proposed: Candidates,
+    known: Collection[int] = (),
+) -> list[PartialCopy]:
+    """Those of the images proposed, best first, that a picture has a part in common with.
+
+    Of those `known` to be copies, by `created_seq`, some are looked at, for evidence. Images deleted meanwhile are
+    left out.
+    """
+    candidates = _agreeing(connection, look, proposed)
+    seqs = candidates.owners.tolist()
+    states = dict(zip(seqs, candidates.states.tolist(), strict=True))
+    copies = [seq for seq in seqs if seq in known][:MOST_KNOWN]
+    others = [seq for seq in seqs if seq not in known][:MOST_COMPARED]
+    rows = {row.created_seq: row for row in keypoint_rows(connection, copies + others)}
+    found = []
+    for some, most in ((copies, MOST_KNOWN), (others, MOST_EXAMINED)):
+        overlapping = _overlapping(look, [rows[seq] for seq in some if seq in rows], states)
+        for row, overlap, keypoints in islice(overlapping, most):
+            evidence = _evidence(pictures, look, row, overlap, keypoints)
+            if evidence is not None:
+                found.append(PartialCopy(row.created_seq, row.image_id, bool(row.page), evidence))
+    return found
+
+
+def _agreeing(connection: Connection, look: Look, proposed: Candidates) -> Candidates:
+    """Candidates that still are there, of which two keypoints agree with the picture's."""
+    rows = keypoint_places(connection, proposed.owners.tolist())
+    there = proposed.taken(np.flatnonzero(np.isin(proposed.owners, list(rows))))
+    stored = [rows[seq] for seq in there.owners.tolist()]
+    places = places_from_bytes(b"".join(stored))
+    counts = np.array([len(each) // PLACE_BYTES for each in stored], np.int64)
+    return agreeing(there, look.keypoints, look.size, places, counts)
+
+
+def _overlapping(
+    look: Look, rows: Iterable[AnyRow], states: Mapping[int, int]
+) -> Iterator[tuple[AnyRow, Overlap, Keypoints]]:
+    for row in rows:
+        keypoints, size = keypoints_of(row), normalised_size(row.width, row.height)
+        overlap = find_overlap(look.keypoints, look.size, keypoints, size, [states[row.created_seq]])
+        if overlap is not None:
+            yield row, overlap, keypoints
+
+
+def _evidence(
+    pictures: Pictures, look: Look, row: AnyRow, overlap: Overlap, keypoints: Keypoints
+) -> Evidence | None:
+    try:
+        picture, other = look.open(), open_rendition(pictures, row.image_id).convert("L")
+    except FileNotFoundError as error:
+        # Deleted meanwhile, and the match is not stored; or lost, and then what is like it is told all the same.
+        log.warning("no %s: image %s is compared by keypoints alone", error.filename, row.image_id)
+        size = normalised_size(row.width, row.height)
+        return unexamined(look.keypoints, look.size, overlap, keypoints, size)
+    return examine(picture, look.keypoints, other, overlap, keypoints)

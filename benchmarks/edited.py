@@ -1,0 +1,217 @@
+"""`python -m benchmarks.edited`: which edited copies are found among all photos, by the rule of the service.
+
+Every photo is stored. Of those that are asked about, all copies of `benchmarks.suite` are looked for among all
+that is stored; and every photo itself among all others, where what is found is false unless both are of one
+view. Nothing was chosen on the half of the photos that is reported.
+"""
+
+import pickle
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+from app.fingerprints.keypoint_value import Keypoints
+from app.fingerprints.keypoints import keypoints
+from app.fingerprints.value import FINGERPRINTED, turned_to_bytes
+from app.fingerprints.whole import fingerprint
+from app.imaging.limits import DecodeLimits
+from app.imaging.normalise import normalise
+from app.index.sets import SetIndex
+from app.matching.candidates import agreeing, rank
+from app.matching.evidence import Evidence, examine
+from app.matching.kinds import COPIES, KINDS, Picture, Rule, compare_many
+from app.matching.overlaps import PROPOSING_BITS, find_overlap
+from app.partial_copies import MOST_COMPARED, MOST_EXAMINED, MOST_PROPOSED
+from app.parts import rule_from
+from app.settings import Settings
+from benchmarks.copies import half_of, photo_files
+from benchmarks.edited_plot import plot
+from benchmarks.edits import shrunk
+from benchmarks.report import Bar, show, table
+from benchmarks.suite import FAMILIES, SUITE, edit
+
+OTHERS = 3
+LEAST_RECALL, LEAST_RECALL_OF_ONE = 0.99, 0.95
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """What the service has of a picture: hashes, keypoints, and its rendition in grey."""
+
+    picture: Picture
+    points: Keypoints
+    grey: Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A picture found for another: the number of the photo, the kind, and what was seen of the keypoints."""
+
+    number: int
+    kind: str | None
+    evidence: Evidence | None
+
+
+def look(data: bytes) -> Looked:
+    """Look at a file as the service does."""
+    normalised = normalise(data, DecodeLimits())
+    own = fingerprint(normalised.image)
+    low = own.information != FINGERPRINTED
+    points = keypoints(normalised.image.convert("L")).first(0 if low else 1 << 16)
+    pixels = normalised.pixel_sha256()
+    file = BytesIO()
+    normalised.image.save(file, "JPEG", quality=90, subsampling="4:4:4")
+    picture = Picture(turned_to_bytes(own.turned), pixels, low, own.turned, own.page, own.colour_code)
+    return Looked(picture, points, Image.open(file).convert("L"))
+
+
+class Stored:
+    """All photos, and the index of their keypoints."""
+
+    def __init__(self, looks: Sequence[Looked]):
+        self.pictures = [look.picture for look in looks]
+        self.points = [look.points.stored for look in looks]
+        self.greys = [look.grey for look in looks]
+        self.turned = np.stack([picture.turned[0] for picture in self.pictures])
+        hashes = np.concatenate([points.codes[:, 0] for points in self.points])
+        counts = np.array([len(points) for points in self.points], np.int64)
+        self.index = SetIndex.build(hashes, np.arange(len(looks)), counts)
+
+    def matches(self, query: Looked, rule: Rule, *, but: int = -1) -> list[Found]:
+        """What is found, chance overlaps with it, whose kind is None."""
+        hits = self.index.near(query.points.codes.T.ravel(), PROPOSING_BITS)
+        hits = hits.taken(np.flatnonzero(hits.owners != but))
+        ranked = rank(hits.queries, hits.owners, hits.places, len(query.points), MOST_PROPOSED)
+        own = [self.points[number] for number in ranked.owners.tolist()]
+        places = np.concatenate([np.empty((0, 4), np.float32), *(points.places for points in own)])
+        counts = np.array([len(points) for points in own], np.int64)
+        ranked = agreeing(ranked, query.points, query.grey.size, places, counts)
+        seen: dict[int, Evidence | None] = {}
+        examined = 0
+        chosen = zip(ranked.owners[:MOST_COMPARED].tolist(), ranked.states.tolist(), strict=False)
+        for number, state in chosen:
+            if examined == MOST_EXAMINED:
+                break
+            points, grey = self.points[number], self.greys[number]
+            overlap = find_overlap(query.points, query.grey.size, points, grey.size, [state])
+            if overlap is not None:
+                examined += 1
+                seen[number] = examine(query.grey, query.points, grey, overlap, points)
+        near = self._near(query.picture, rule)
+        numbers = sorted({*near, *seen} - {but})
+        told = [seen.get(number) for number in numbers]
+        findings = compare_many(query.picture, [self.pictures[number] for number in numbers], rule, told)
+        return [
+            Found(number, None if finding is None else finding.kind, evidence)
+            for number, finding, evidence in zip(numbers, findings, told, strict=True)
+        ]
+
+    def _near(self, query: Picture, rule: Rule) -> list[int]:
+        """Photos that whole-image hashes may tell to be copies."""
+        bits = np.bitwise_count(query.turned[:, None, 1:3] ^ self.turned[None, :, 1:3])
+        return np.flatnonzero((bits <= rule.near).any(axis=(0, 2))).tolist()
+
+
+def _look_at(path: Path) -> Looked:
+    return look(path.read_bytes())
+
+
+_STORED: list[Stored] = []
+
+
+def _copies_of(number: int, path: Path, others: Sequence[Path]) -> dict[str, list[Found]]:
+    """What is found for each copy of a photo."""
+    with Image.open(path) as opened:
+        small = shrunk(opened)
+    around = [shrunk(Image.open(other)) for other in others]
+    rule = rule_from(Settings.model_construct())
+    return {name: _STORED[0].matches(look(edit(name, small, around, number).jpeg), rule) for name in SUITE}
+
+
+def _others_of(number: int, path: Path) -> list[Found]:
+    return _STORED[0].matches(look(path.read_bytes()), rule_from(Settings.model_construct()), but=number)
+
+
+def pairs_by_kind(others: Sequence[Sequence[Found]]) -> dict[str, set[tuple[int, int]]]:
+    """Pairs of photos that match, from either side, by kind."""
+    pairs: dict[str, set[tuple[int, int]]] = {kind: set() for kind in KINDS}
+    for number, own in enumerate(others):
+        for found in own:
+            if found.kind is not None:
+                pairs[found.kind].add((min(number, found.number), max(number, found.number)))
+    return pairs
+
+
+@click.command()
+@click.option("--photos", default=200, show_default=True, help="Photos that copies are made of.")
+@click.option("--half", default=1, show_default=True, help="The half of all photos that these are of.")
+@click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="File for all that was found.")
+@click.option(
+    "--plot", "drawn", type=click.Path(dir_okay=False, path_type=Path), help="SVG or PNG to draw to."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(photos: int, half: int, keep: Path | None, drawn: Path | None, *, as_json: bool) -> None:
+    """Look for the copies, and for false ones."""
+    files = photo_files()
+    with ProcessPoolExecutor() as processes:
+        work = processes.map(_look_at, files, chunksize=8)
+        with click.progressbar(work, len(files), label="looking at photos") as bar:
+            _STORED.append(Stored(list(bar)))
+    rng = np.random.default_rng(half)
+    numbers = np.array([number for number, file in enumerate(files) if half_of(file) == half])
+    chosen = rng.permutation(numbers)[:photos].tolist()
+    around = [[files[place] for place in rng.choice(numbers, OTHERS)] for _ in chosen]
+    with ProcessPoolExecutor() as processes:  # these have what is stored
+        work = processes.map(_copies_of, chosen, [files[number] for number in chosen], around, chunksize=1)
+        with click.progressbar(work, len(chosen), label="editing photos and looking for them") as bar:
+            copies = list(bar)
+        work = processes.map(_others_of, range(len(files)), files, chunksize=8)
+        with click.progressbar(work, len(files), label="looking for photos among the others") as bar:
+            others = list(bar)
+    if keep is not None:
+        keep.write_bytes(pickle.dumps((files, chosen, copies, others)))
+    if drawn is not None:
+        true = [
+            found.evidence
+            for number, own in zip(chosen, copies, strict=True)
+            for each in own.values()
+            for found in each
+            if found.number == number and found.evidence is not None
+        ]
+        strangers = [found.evidence for own in others for found in own if found.evidence is not None]
+        plot(true, strangers, rule_from(Settings.model_construct()), drawn)
+    rows, recall = [], {}
+    for name in SUITE:
+        kinds = [
+            next((found.kind for found in own[name] if found.number == number), None)
+            for number, own in zip(chosen, copies, strict=True)
+        ]
+        told = Counter(kinds)
+        recall[name] = sum(told[kind] for kind in COPIES) / len(kinds)
+        rows.append([f"{FAMILIES[name]}: {name}", f"{recall[name]:.3f}", str(told["same_scene"])])
+    mean = float(np.mean(list(recall.values())))
+    rows.append(["**mean of all edits**", f"**{mean:.4f}**", ""])
+    for kind, pairs in pairs_by_kind(others).items():
+        folders = Counter(
+            tuple(sorted({files[one].parent.name, files[other].parent.name})) for one, other in pairs
+        )
+        told = ", ".join(f"{count} {' and '.join(folder)}" for folder, count in folders.most_common())
+        rows.append(
+            [f"of {len(files) * (len(files) - 1) // 2:,} pairs of photos: {kind}", str(len(pairs)), told]
+        )
+    bars = [
+        Bar("copies missed, mean of all edits", 100 * (1 - mean), 100 * (1 - LEAST_RECALL), "%"),
+        Bar("... of the worst edit", 100 * (1 - min(recall.values())), 100 * (1 - LEAST_RECALL_OF_ONE), "%"),
+    ]
+    show(recall, table(["copies", "found", "told to be the same scene"], rows), bars, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()

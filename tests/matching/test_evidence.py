@@ -1,0 +1,115 @@
+"""Evidence: how one picture lies on another, in numbers that a person can check."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from app.fingerprints.keypoints import keypoints
+from app.fingerprints.orientation import TRANSFORMS, turn
+from app.matching.evidence import Evidence, examine, of_whole
+from app.matching.kinds import nearest_transform
+from app.matching.overlaps import find_overlap
+from tests.pictures import photo
+
+
+def grey() -> Image.Image:
+    return photo().convert("L").resize((384, 384))
+
+
+def seen(picture: Image.Image, other: Image.Image) -> Evidence:
+    points, own = keypoints(picture), keypoints(other).stored
+    overlap = find_overlap(points, picture.size, own, other.size)
+    assert overlap is not None
+    found = examine(picture, points, other, overlap, own)
+    assert found is not None
+    return found
+
+
+def mapped(homography: np.ndarray, places: np.ndarray) -> np.ndarray:
+    there = np.column_stack([places, np.ones(len(places))]) @ homography.T
+    return there[:, :2] / there[:, 2:]
+
+
+def test_a_crop_lies_where_it_was_cut_out():
+    found = seen(grey().crop((100, 60, 300, 280)), grey())
+    assert found.state == "as it is"
+    assert found.scale == pytest.approx(1, abs=0.01)
+    assert found.angle == pytest.approx(0, abs=0.5)
+    np.testing.assert_allclose(
+        sorted(found.region.tolist()), [[0, 0], [0, 220], [200, 0], [200, 220]], atol=1
+    )
+    np.testing.assert_allclose(
+        sorted(found.other_region.tolist()), [[100, 60], [100, 280], [300, 60], [300, 280]], atol=1
+    )
+    assert found.score > 0.95
+    assert found.coverage > 0.98
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_transform_is_told_that_turns_the_picture_into_the_other(transform):
+    other = grey()
+    undone = {"rotate_90": "rotate_270", "rotate_270": "rotate_90"}.get(transform, transform)
+    found = seen(turn(other, undone), other)
+    assert TRANSFORMS[nearest_transform(found)] == transform
+    assert found.mirrored == (transform in {"mirror", "flip", "transpose", "transverse"})
+    np.testing.assert_allclose(
+        mapped(found.homography, np.array([[50.0, 20], [300, 200]])),
+        mapped(of_whole(transform, other.size, other.size).homography, np.array([[50.0, 20], [300, 200]])),
+        atol=1.5,
+    )
+
+
+def test_angle_and_scale_are_those_by_which_the_picture_becomes_the_other():
+    whole = grey()
+    # Turned clockwise and halved: to be as the other it has to be turned back and doubled.
+    copy = whole.rotate(-25, Image.Resampling.BICUBIC).crop((80, 80, 304, 304)).resize((112, 112))
+    found = seen(copy, whole)
+    assert found.angle == pytest.approx(25, abs=1)
+    assert found.scale == pytest.approx(2, abs=0.03)
+
+
+def test_a_negative_is_told():
+    found = seen(ImageOps.invert(grey()), grey())
+    assert found.negative
+    assert not found.mirrored
+    assert found.score > 0.95
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_whole_pictures_lie_on_each_other_as_pillow_turns_them(transform):
+    picture = Image.new("L", (6, 4))
+    picture.putpixel((4, 1), 255)
+    turned = turn(picture, transform)
+    found = of_whole(transform, picture.size, turned.size)
+    (place,) = mapped(found.homography, np.array([[4.5, 1.5]]))
+    assert turned.getpixel((int(place[0]), int(place[1]))) == 255
+    assert TRANSFORMS[nearest_transform(found)] == transform
+
+
+def test_seen_from_the_other_side_all_is_the_other_way_round():
+    found = seen(turn(grey().crop((100, 60, 300, 280)), "mirror").rotate(10), grey())
+    back = found.swapped()
+    assert back.scale == pytest.approx(1 / found.scale, rel=0.02)
+    assert back.mirrored
+    np.testing.assert_array_equal(back.region, found.other_region)
+    np.testing.assert_allclose(
+        mapped(back.homography, mapped(found.homography, found.region)), found.region, atol=0.1
+    )
+    np.testing.assert_array_equal(back.swapped().points, found.points)
+
+
+def test_evidence_comes_back_from_json():
+    found = seen(grey().crop((100, 60, 300, 280)), grey())
+    again = Evidence.from_json(json.loads(json.dumps(found.to_json())))
+    assert (again.state, again.inliers, again.bits, again.blocks) == (
+        found.state,
+        found.inliers,
+        found.bits,
+        found.blocks,
+    )
+    np.testing.assert_array_equal(again.homography, found.homography)
+    np.testing.assert_allclose(again.region, found.region, atol=0.051)
+    np.testing.assert_allclose(again.points, found.points, atol=0.051)
+    assert again.score == pytest.approx(found.score, abs=1e-4)

@@ -1,0 +1,187 @@
+"""Copies of a part of a picture, through the API: found, explained, drawn, and forgotten with their images."""
+
+import io
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageOps
+from sqlalchemy import Engine, text
+from starlette.testclient import TestClient
+
+from app.jobs.fill import ask_for_fill
+from app.jobs.sweep import screen_unanswered
+from app.parts import Parts
+from tests.pictures import encoded, photo
+from tests.web.api import assert_problem, finished, upload, uploaded
+
+
+def crop() -> Image.Image:
+    """A third of the photo, mirrored: nothing that whole-image hashes find."""
+    return ImageOps.mirror(photo().crop((150, 20, 450, 320)))
+
+
+def pasted() -> Image.Image:
+    """The photo, small and turned, on something else."""
+    page = Image.new("RGB", (800, 600), (235, 235, 230))
+    page.paste(photo("coffee").resize((400, 600)), (400, 0))
+    small = (
+        photo()
+        .resize((300, 300))
+        .rotate(12, Image.Resampling.BICUBIC, expand=True, fillcolor=(235, 235, 230))
+    )
+    page.paste(small, (20, 120))
+    return page
+
+
+def kinds(image: dict[str, Any]) -> dict[str, str]:
+    return {match["claim_id"]: match["kind"] for match in image["matches"]}
+
+
+@pytest.mark.parametrize("edit", [crop, pasted, lambda: ImageOps.invert(crop())])
+def test_an_edited_copy_of_a_part_is_found_in_another_claim(client: TestClient, edit: Any) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    answer = upload(client, "KD-2", encoded(edit(), quality=80)).json()
+    assert answer["duplicate"]
+    (image,) = answer["images"]
+    assert image["verdict"] == "edited_copy"
+    assert kinds(image) == {"KD-1": "edited_copy"}
+    assert image["matches"][0]["image_id"] == first["image_id"]
+
+
+def test_evidence_says_where_the_copy_was_cut_out_seen_from_both_sides(client: TestClient) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    (match,) = uploaded(client, "KD-2", encoded(crop()))["matches"]
+    evidence = match["evidence"]
+    assert (evidence["mirrored"], evidence["negative"]) == (True, False)
+    assert match["transform"] == "mirror"
+    assert evidence["angle"] == pytest.approx(0, abs=0.5)
+    assert evidence["score"] > 0.9
+    np.testing.assert_allclose(
+        sorted(evidence["found_region"]), [[150, 20], [150, 320], [450, 20], [450, 320]], atol=2
+    )
+    (back,) = client.get(f"/images/{first['image_id']}/matches").json()["matches"]
+    assert back["evidence"]["region"] == evidence["found_region"]
+    assert back["evidence"]["scale"] == pytest.approx(1 / evidence["scale"], rel=0.02)
+    assert back["match_id"] == match["match_id"]
+
+
+def test_the_overlay_is_a_picture_for_quality_control(client: TestClient) -> None:
+    uploaded(client, "KD-1", encoded(photo()))
+    (match,) = uploaded(client, "KD-2", encoded(crop()))["matches"]
+    response = client.get(f"/matches/{match['match_id']}/overlay.png")
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["cache-control"] == "private, no-store"
+    assert Image.open(io.BytesIO(response.content)).width > 512
+
+
+def test_the_overlay_of_a_whole_copy_needs_no_keypoints(client: TestClient) -> None:
+    uploaded(client, "KD-1", encoded(photo()))
+    (match,) = uploaded(client, "KD-2", encoded(photo()))["matches"]
+    assert match["kind"] == "same_file"
+    assert client.get(f"/matches/{match['match_id']}/overlay.png").status_code == 200
+
+
+def test_there_is_no_overlay_of_a_match_that_is_not_there(client: TestClient) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    (match,) = uploaded(client, "KD-2", encoded(crop()))["matches"]
+    client.delete(f"/images/{first['image_id']}")
+    for match_id in (match["match_id"], "6f8a7a52-8a0e-4a0b-b7a6-7a7d3a3b8f10", "nothing"):
+        assert_problem(client.get(f"/matches/{match_id}/overlay.png"), 404)
+
+
+def test_what_is_deleted_is_not_found_any_more(client: TestClient, engine: Engine) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    client.delete(f"/images/{first['image_id']}")
+    assert uploaded(client, "KD-2", encoded(crop()))["matches"] == []
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM image_keypoints")).scalar_one() == 1
+
+
+def test_another_picture_with_the_same_logo_is_no_copy(client: TestClient) -> None:
+    def with_logo(picture: Image.Image) -> Image.Image:
+        marked = picture.copy()
+        draw = ImageDraw.Draw(marked)
+        draw.rectangle((10, 10, 130, 60), fill="white", outline="black", width=3)
+        for number, word in enumerate(("ACME", "insurance", "since 1890")):
+            draw.text((20, 13 + 15 * number), word, fill="navy")
+        return marked
+
+    uploaded(client, "KD-1", encoded(with_logo(photo())))
+    answer = upload(client, "KD-2", encoded(with_logo(photo("coffee")))).json()
+    assert not answer["duplicate"]
+
+
+def test_similar_finds_the_photo_that_a_crop_was_cut_from(client: TestClient) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    uploaded(client, "KD-2", encoded(photo("coffee")))
+    params = {"hash": "keypoints", "orientations": "all"}
+    answer = client.post("/similar", params=params, files={"file": ("crop.jpg", encoded(crop()))}).json()
+    (found,) = answer["matches"]
+    assert found["image_id"] == first["image_id"]
+    assert found["evidence"]["mirrored"]
+    assert 0 <= found["distance"] <= 12
+    stored = uploaded(client, "KD-3", encoded(crop()))
+    again = client.get("/similar", params=params | {"image_id": stored["image_id"]}).json()
+    assert [match["image_id"] for match in again["matches"]] == [first["image_id"]]
+    as_stored = client.get("/similar", params={"hash": "keypoints", "image_id": stored["image_id"]}).json()
+    assert as_stored["total"] == 0  # it is a mirror image
+
+
+def test_images_from_before_there_were_keypoints_are_matched_once_a_job_has_found_them(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE image SET keypoint_count = NULL; DELETE FROM image_keypoints"))
+    second = uploaded(client, "KD-2", encoded(crop()))
+    assert second["matches"] == []
+    params = {"hash": "keypoints", "image_id": second["image_id"]}
+    assert_problem(client.get("/similar", params=params), 503)
+    ask_for_fill(engine)
+    with engine.connect() as connection:
+        job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
+    assert finished(client, str(job_id))["result"]["rescreened"] == 2
+    shown = client.get(f"/images/{second['image_id']}").json()
+    assert kinds(shown) == {"KD-1": "edited_copy"}
+    assert shown["matches"][0]["image_id"] == first["image_id"]
+
+
+def test_an_image_screened_by_the_sweep_has_the_matches_that_the_upload_would_have_told(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    uploaded(client, "KD-1", encoded(photo()))
+    second = uploaded(client, "KD-2", encoded(crop()))
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
+    assert screen_unanswered(engine, parts.intake.screening, older_than_seconds=0) == 2
+    shown = client.get(f"/images/{second['image_id']}").json()
+    assert kinds(shown) == {"KD-1": "edited_copy"}
+
+
+def test_a_picture_that_everybody_sends_is_told_to_be_a_hub(client: TestClient) -> None:
+    for number in range(20):
+        image = uploaded(client, f"KD-{number}", encoded(photo(), quality=70 + number))
+    assert (image["hub"], len(image["matches"])) == (None, 19)
+    uploaded(client, "KD-20", encoded(photo(), quality=60))
+    image = uploaded(client, "KD-21", encoded(crop()))
+    assert (image["hub"], len(image["matches"]), image["matches_total"]) == (21, 10, 21)
+    assert image["verdict"] == "edited_copy"
+    listed = client.get(f"/images/{image['image_id']}/matches").json()
+    assert len(listed["matches"]) == 21
+
+
+def test_an_image_whose_picture_is_lost_does_not_stop_the_others(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    parts.pictures.rendition(UUID(first["image_id"])).unlink()
+    second = uploaded(client, "KD-2", encoded(crop()))
+    assert second["verdict"] == "same_scene"  # there is nothing to lay it on
+    uploaded(client, "KD-3", encoded(photo(), quality=50))
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
+    assert screen_unanswered(engine, parts.intake.screening, older_than_seconds=0) == 3
+    shown = client.get("/claims/KD-3/images").json()["images"][0]
+    assert kinds(shown) == {"KD-1": "near_duplicate", "KD-2": "edited_copy"}
