@@ -1,0 +1,101 @@
+"""`python -m benchmarks.partial_copies`: what looking for parts of pictures takes with 150,000 images stored.
+
+Their keypoints are those of photos, a few bits of each hash turned: each photo has a hundred copies, more than
+any collection has, so that half of a search is taking down what is found. Searches are for 400 keypoints as
+they are, mirrored, negative and both, on one core: `found near` is the index alone; `proposed` ranks what was
+found; `agreeing` has read places and left those of which two agree.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import numpy as np
+from sqlalchemy import Connection, text
+
+from app.catalog import session
+from app.catalog.keypoints import keypoint_places
+from app.collection import KeypointCollection, KeypointIndex
+from app.fingerprints.keypoint_value import PLACE_BYTES, Keypoints, places_from_bytes
+from app.matching.candidates import agreeing
+from app.matching.overlaps import PROPOSING_BITS
+from app.partial_copies import propose_images
+from benchmarks.collection import stored_collection
+from benchmarks.report import Bar, quantile, show, table
+from benchmarks.sets import photo_keypoints
+
+MOST_SEARCH_MS, MOST_LOAD_SECONDS, MOST_MEMORY, MOST_TABLE = 15, 6, 4096, 2048
+EVERY = 15  # photos are searched for
+
+
+def milliseconds(work: Callable[[], object], times: list[float]) -> None:
+    """Append how long it takes."""
+    start = time.perf_counter()
+    work()
+    times.append((time.perf_counter() - start) * 1000)
+
+
+def look_for(connection: Connection, index: KeypointIndex, points: Keypoints) -> int:
+    """All that an upload does before pictures are opened; return how many candidates agree."""
+    proposed = propose_images(index, points)
+    stored = keypoint_places(connection, proposed.owners.tolist())
+    there = proposed.taken(np.flatnonzero(np.isin(proposed.owners, list(stored))))
+    own = [stored[seq] for seq in there.owners.tolist()]
+    counts = np.array([len(each) // PLACE_BYTES for each in own], np.int64)
+    return len(agreeing(there, points, (512, 384), places_from_bytes(b"".join(own)), counts))
+
+
+@click.command()
+@click.option("--size", default=150_000, type=click.IntRange(1000), help="Images stored.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder of a stored collection."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(size: int, keep: Path | None, *, as_json: bool) -> None:
+    """Time loading and searching."""
+    queries = photo_keypoints()[::EVERY]
+    times: dict[str, list[float]] = {"found near": [], "proposed": [], "agreeing": []}
+    with ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        engine = stack.enter_context(stored_collection(folder, size))
+        start = time.perf_counter()
+        with session.autocommit(engine) as connection:
+            index = KeypointCollection(engine).caught_up(connection)
+            seconds = time.perf_counter() - start
+            rows, table_bytes = connection.execute(
+                text("SELECT count(*), pg_relation_size('image_keypoints') FROM image_keypoints")
+            ).one()
+            cores = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, {max(cores)})
+            for points in queries:
+                hashes = points.codes.T.ravel()
+                milliseconds(
+                    lambda hashes=hashes: index.index.near(hashes, PROPOSING_BITS), times["found near"]
+                )
+                milliseconds(lambda points=points: propose_images(index, points), times["proposed"])
+                milliseconds(lambda points=points: look_for(connection, index, points), times["agreeing"])
+            os.sched_setaffinity(0, cores)
+    figures = {
+        "seconds to load": seconds,
+        "bytes of memory an image": index.index.nbytes / rows,
+        "bytes of table an image": table_bytes / rows,
+    }
+    shown = table(
+        ["milliseconds", "median", "90 % within"],
+        [[name, f"{quantile(each, 0.5):.1f}", f"{quantile(each, 0.9):.1f}"] for name, each in times.items()],
+    )
+    bars = [
+        Bar("a search, up to images proposed", quantile(times["proposed"], 0.5), MOST_SEARCH_MS, "ms"),
+        Bar("seconds to load", seconds, MOST_LOAD_SECONDS, "s"),
+        Bar("memory an image", figures["bytes of memory an image"], MOST_MEMORY, "bytes"),
+        Bar("table an image", figures["bytes of table an image"], MOST_TABLE, "bytes"),
+    ]
+    show({"times": times, "figures": figures}, shown, bars, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()
