@@ -17,7 +17,7 @@ from app.catalog.rows import AnyRow
 from app.collection.keypoints import KeypointIndex
 from app.fingerprints.keypoint_value import PLACE_BYTES, Keypoints, places_from_bytes
 from app.imaging.normalise import normalised_size
-from app.matching.candidates import Candidates, agreeing, rank
+from app.matching.candidates import Candidates, agreeing, asked, rank
 from app.matching.evidence import Evidence, examine, unexamined
 from app.matching.overlaps import PROPOSING_BITS, Overlap, find_overlap
 from app.storage import Pictures, open_rendition
@@ -75,10 +75,11 @@ def look_of_upload(pictures: Pictures, image_id: UUID, keypoints: Keypoints, siz
 
 def propose_images(index: KeypointIndex, keypoints: Keypoints, *, before: int | None = None) -> Candidates:
     """Images that keypoints speak for, by `created_seq`; only those before a stamp where one is given."""
-    hits = index.index.near(keypoints.codes.T.ravel(), PROPOSING_BITS)
+    hashes, numbers = asked(keypoints)
+    hits = index.index.near(hashes, PROPOSING_BITS)
     if before is not None:
         hits = hits.taken(np.flatnonzero(hits.owners < before))
-    return rank(hits.queries, hits.owners, hits.places, len(keypoints), MOST_PROPOSED)
+    return rank(numbers[hits.queries], hits.owners, hits.places, len(keypoints), MOST_PROPOSED)
 
 
 def partial_copies(

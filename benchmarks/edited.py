@@ -24,7 +24,7 @@ from app.fingerprints.whole import fingerprint
 from app.imaging.limits import DecodeLimits
 from app.imaging.normalise import normalise
 from app.index.sets import SetIndex
-from app.matching.candidates import agreeing, rank
+from app.matching.candidates import agreeing, asked, rank
 from app.matching.evidence import Evidence, examine
 from app.matching.kinds import COPIES, KINDS, Picture, Rule, compare_many
 from app.matching.overlaps import PROPOSING_BITS, find_overlap
@@ -86,9 +86,10 @@ class Stored:
 
     def matches(self, query: Looked, rule: Rule, *, but: int = -1) -> list[Found]:
         """What is found, chance overlaps with it, whose kind is None."""
-        hits = self.index.near(query.points.codes.T.ravel(), PROPOSING_BITS)
+        hashes, numbers = asked(query.points)
+        hits = self.index.near(hashes, PROPOSING_BITS)
         hits = hits.taken(np.flatnonzero(hits.owners != but))
-        ranked = rank(hits.queries, hits.owners, hits.places, len(query.points), MOST_PROPOSED)
+        ranked = rank(numbers[hits.queries], hits.owners, hits.places, len(query.points), MOST_PROPOSED)
         own = [self.points[number] for number in ranked.owners.tolist()]
         places = np.concatenate([np.empty((0, 4), np.float32), *(points.places for points in own)])
         counts = np.array([len(points) for points in own], np.int64)

@@ -17,7 +17,7 @@ LEAST_KEYPOINTS = 2
 LONG_SIDE = 512
 """Pixels of a rendition, at most."""
 
-_MOST_PAIRS = 64  # of an image that are looked at: where one pattern is repeated there are thousands
+_MOST_PAIRS = 32  # of an image that are looked at: where one pattern is repeated there are thousands
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +51,18 @@ class Candidates:
             self.pairs[places],
             self.pair_weights[places],
         )
+
+
+def asked(keypoints: Keypoints) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+    """What an index is searched for: hashes uint64[q], and ascending int32[q] the number of each query in `rank`.
+
+    All keypoints as they are and mirrored; of negatives, which are rare and mostly whole, half: the first.
+    """
+    count = len(keypoints)
+    own = [np.arange(count if state < 2 else count // 2) for state in range(len(STATES))]
+    hashes = np.concatenate([keypoints.codes[: len(some), state] for state, some in enumerate(own)])
+    numbers = np.concatenate([some + state * count for state, some in enumerate(own)])
+    return hashes, numbers.astype(np.int32)
 
 
 def rank(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.fingerprints.keypoint_value import STATES, Keypoints
-from app.matching.candidates import LEAST_KEYPOINTS, LONG_SIDE, Candidates, agreeing, rank
+from app.matching.candidates import LEAST_KEYPOINTS, LONG_SIDE, Candidates, agreeing, asked, rank
 from app.matching.overlaps import MOST_OFF, MOST_SCALED, MOST_TURNED
 
 Hit = tuple[int, int, int]
@@ -81,7 +81,17 @@ def test_of_a_pattern_repeated_all_over_both_pictures_some_pairs_are_looked_at()
     hits = [(query, owner, place) for query in range(40) for owner in (1, 2) for place in range(40)]
     some = ranked(hits, 400, 5)
     assert sorted(some.owners.tolist()) == [1, 2]
-    assert (np.diff(some.starts) == 64).all()
+    assert (np.diff(some.starts) == 32).all()
+
+
+def test_all_keypoints_are_asked_for_as_they_are_and_mirrored_and_half_of_them_as_negatives():
+    for count in (0, 1, 2, 7, 400):
+        codes = np.random.default_rng(count).integers(0, 2**64, (count, len(STATES)), np.uint64)
+        hashes, numbers = asked(Keypoints(codes, np.zeros((count, 4), np.float32)))
+        assert (np.diff(numbers) > 0).all()
+        states, own = np.divmod(numbers, max(count, 1))
+        np.testing.assert_array_equal(hashes, codes[own, states])
+        assert np.bincount(states, minlength=4).tolist() == [count, count, count // 2, count // 2]
 
 
 SIDE = LONG_SIDE
