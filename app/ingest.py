@@ -123,14 +123,21 @@ class Intake:
             keypoints = {item.image_id: item.fingerprinted.keypoints for item in decoded}
             return Outcome(self._answer(connection, rows, created, keypoints), rejections)
 
-    def look_at(self, upload: Upload) -> tuple[Fingerprinted, Image]:
-        """Fingerprint and normalise a picture that is not to be stored: nothing of it stays. Raises as `take`."""
+    def look_at(self, upload: Upload, *, rendition: bool = False) -> tuple[Fingerprinted, Image | None]:
+        """Fingerprint a picture that is not to be stored: nothing of it stays. Raises as `take`.
+
+        With its rendition where that is asked for, which takes some milliseconds more.
+        """
         self._check_size(upload)
         image_id = uuid4()
         try:
             with self.decoders.reserve(1):
                 path = self.pictures.write_original(image_id, upload.data)
-                found = self.decoders.fingerprint(path, self.pictures.rendition(image_id))
+                found = self.decoders.fingerprint(
+                    path, self.pictures.rendition(image_id) if rendition else None
+                )
+            if not rendition:
+                return found, None
             picture = open_rendition(self.pictures, image_id)
             picture.load()
             return found, picture

@@ -29,7 +29,7 @@ MOST_PROPOSED = 400
 MOST_COMPARED = 64
 """Of these, best first, all keypoints are compared."""
 MOST_EXAMINED = 32
-"""Of those, best first, so many are laid on the picture: 5 ms each."""
+"""Of those, best first, so many are laid on the picture."""
 MOST_KNOWN = 16
 """Of those that whole-image hashes tell to be copies already, for evidence."""
 
@@ -49,7 +49,6 @@ class PartialCopy:
     """An image that the picture has a part in common with: its ids, whether it is a page, and the evidence."""
 
     created_seq: int
-    image_id: UUID
     page: bool
     evidence: Evidence
 
@@ -94,7 +93,7 @@ def partial_copies(
     Of those `known` to be copies, by `created_seq`, some are looked at, for evidence. Images deleted meanwhile are
     left out.
     """
-    candidates = _agreeing(connection, look, proposed)
+    candidates = agreeing_images(connection, look, proposed)
     seqs = candidates.owners.tolist()
     states = dict(zip(seqs, candidates.states.tolist(), strict=True))
     copies = [seq for seq in seqs if seq in known][:MOST_KNOWN]
@@ -106,11 +105,11 @@ def partial_copies(
         for row, overlap, keypoints in islice(overlapping, most):
             evidence = _evidence(pictures, look, row, overlap, keypoints)
             if evidence is not None:
-                found.append(PartialCopy(row.created_seq, row.image_id, bool(row.page), evidence))
+                found.append(PartialCopy(row.created_seq, bool(row.page), evidence))
     return found
 
 
-def _agreeing(connection: Connection, look: Look, proposed: Candidates) -> Candidates:
+def agreeing_images(connection: Connection, look: Look, proposed: Candidates) -> Candidates:
     """Candidates that still are there, of which two keypoints agree with the picture's."""
     rows = keypoint_places(connection, proposed.owners.tolist())
     there = proposed.taken(np.flatnonzero(np.isin(proposed.owners, list(rows))))

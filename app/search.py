@@ -186,10 +186,10 @@ class Search:
                 raise NotFound(f"no image {image_id}", field="image_id")
             return self._page(connection, replica, self._stored(connection, row, query), query)
 
-    def by_picture(self, fingerprinted: Fingerprinted, query: Query, picture: Image) -> SimilarPage:
+    def by_picture(self, fingerprinted: Fingerprinted, query: Query, picture: Image | None) -> SimilarPage:
         """Find every stored image within the distance of a picture that is not stored. Raises as `by_image`.
 
-        `picture` is the normalised one, which keypoints are compared by.
+        `picture` is the normalised one, needed where keypoints are searched.
         """
         with session.autocommit(self._engine) as connection:
             replica = self._caught_up(connection, query)
@@ -337,10 +337,11 @@ def _lacks(row: AnyRow, name: str) -> bool:
     return row.pattern is None if name == PATTERN else row.whash_db4 is None and name not in FIRST_HASHES
 
 
-def _sent(fingerprinted: Fingerprinted, query: Query, picture: Image) -> _Asked:
+def _sent(fingerprinted: Fingerprinted, query: Query, picture: Image | None) -> _Asked:
     name, fingerprint = query.hash_name, fingerprinted.fingerprint
     status, subject = fingerprint.information, turned_to_bytes(fingerprint.turned)
     if name == KEYPOINTS:
+        assert picture is not None  # noqa: S101 - for the type checker: who asks for keypoints sends it
         look = Look(fingerprinted.keypoints, picture.size, lambda: picture.convert("L"))
         return _Asked(status, subject, _NO_HASHES, look=look, page=fingerprint.page)
     if name == SEGMENTS:

@@ -1,9 +1,9 @@
 """`python -m benchmarks.partial_copies`: what looking for parts of pictures takes with 150,000 images stored.
 
 Their keypoints are those of photos, a few bits of each hash turned: each photo has a hundred copies, more than
-any collection has, so that half of a search is taking down what is found. Searches are for 400 keypoints as
-they are and mirrored and 200 of negatives of either, on one core: `found near` is the index alone; `proposed`
-ranks what was found; `agreeing` has read places and left those of which two agree.
+any collection has. Searches are for 400 keypoints as they are and mirrored and 200 of negatives of either, on one
+core: `found near` is the index alone; `proposed` ranks what was found; `agreeing` has read places and left those of
+which two agree.
 """
 
 import os
@@ -14,16 +14,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-import numpy as np
-from sqlalchemy import Connection, text
+from PIL import Image
+from sqlalchemy import text
 
 from app.catalog import session
-from app.catalog.keypoints import keypoint_places
-from app.collection import KeypointCollection, KeypointIndex
-from app.fingerprints.keypoint_value import PLACE_BYTES, Keypoints, places_from_bytes
-from app.matching.candidates import agreeing, asked
+from app.collection import KeypointCollection
+from app.fingerprints.keypoint_value import Keypoints
+from app.matching.candidates import asked
 from app.matching.overlaps import PROPOSING_BITS
-from app.partial_copies import propose_images
+from app.partial_copies import Look, agreeing_images, propose_images
 from benchmarks.collection import stored_collection
 from benchmarks.report import Bar, quantile, show, table
 from benchmarks.sets import photo_keypoints
@@ -39,14 +38,9 @@ def milliseconds(work: Callable[[], object], times: list[float]) -> None:
     times.append((time.perf_counter() - start) * 1000)
 
 
-def look_for(connection: Connection, index: KeypointIndex, points: Keypoints) -> int:
-    """All that an upload does before pictures are opened; return how many candidates agree."""
-    proposed = propose_images(index, points)
-    stored = keypoint_places(connection, proposed.owners.tolist())
-    there = proposed.taken(np.flatnonzero(np.isin(proposed.owners, list(stored))))
-    own = [stored[seq] for seq in there.owners.tolist()]
-    counts = np.array([len(each) // PLACE_BYTES for each in own], np.int64)
-    return len(agreeing(there, points, (512, 384), places_from_bytes(b"".join(own)), counts))
+def look_at(points: Keypoints) -> Look:
+    """A look at a picture that is never opened: places are compared, and no pixels."""
+    return Look(points, (512, 384), lambda: Image.new("L", (512, 384)))
 
 
 @click.command()
@@ -77,7 +71,12 @@ def main(size: int, keep: Path | None, *, as_json: bool) -> None:
                     lambda hashes=hashes: index.index.near(hashes, PROPOSING_BITS), times["found near"]
                 )
                 milliseconds(lambda points=points: propose_images(index, points), times["proposed"])
-                milliseconds(lambda points=points: look_for(connection, index, points), times["agreeing"])
+                milliseconds(
+                    lambda points=points: agreeing_images(
+                        connection, look_at(points), propose_images(index, points)
+                    ),
+                    times["agreeing"],
+                )
             os.sched_setaffinity(0, cores)
     figures = {
         "seconds to load": seconds,

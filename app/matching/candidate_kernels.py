@@ -6,8 +6,6 @@ from numpy.typing import NDArray
 
 from app.compiling import compiled
 
-STATES = 4
-
 Ids = NDArray[np.int64]
 
 _numbers = types.Array(types.int32, 1, "C", readonly=True)

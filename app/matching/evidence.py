@@ -49,8 +49,6 @@ class Evidence:
     low: float
     """What three quarters of them have at least."""
     blocks: int
-    coverage: float
-    """Share of the picture that is covered, or of the other, whichever is more."""
     homography: NDArray[np.float64]
     region: Polygon
     other_region: Polygon
@@ -91,7 +89,6 @@ class Evidence:
             self.score,
             self.low,
             self.blocks,
-            self.coverage,
             back / back[2, 2],
             self.other_region,
             self.region,
@@ -107,7 +104,6 @@ class Evidence:
             "score": round(self.score, 4),
             "low": round(self.low, 4),
             "blocks": self.blocks,
-            "coverage": round(self.coverage, 4),
             "homography": self.homography.tolist(),
             "region": self.region.round(1).tolist(),
             "other_region": self.other_region.round(1).tolist(),
@@ -124,7 +120,6 @@ class Evidence:
             stored["score"],
             stored["low"],
             stored["blocks"],
-            stored["coverage"],
             np.array(stored["homography"], np.float64),
             np.array(stored["region"], np.float64).reshape(-1, 2),
             np.array(stored["other_region"], np.float64).reshape(-1, 2),
@@ -175,7 +170,6 @@ def _evidence(
         return None
     pairs = overlap.pairs[:_MOST_POINTS]
     points = np.hstack([keypoints.places[pairs[:, 0], :2], other_keypoints.places[pairs[:, 1], :2]])
-    coverage = max(_area(region) / _pixels(size), _area(other_region) / _pixels(other_size))
     return Evidence(
         state=overlap.state,
         inliers=overlap.count,
@@ -183,7 +177,6 @@ def _evidence(
         score=found.score,
         low=found.low,
         blocks=found.blocks,
-        coverage=min(coverage, 1.0),
         homography=found.homography,
         region=region,
         other_region=other_region,
@@ -205,19 +198,8 @@ def of_whole(transform: str, size: Size, other_size: Size) -> Evidence:
         score=1.0,
         low=1.0,
         blocks=0,
-        coverage=1.0,
         homography=homography,
         region=region,
         other_region=other_region,
         points=np.empty((0, 4)),
     )
-
-
-def _area(polygon: Polygon) -> float:
-    """The area of a polygon (the shoelace formula)."""
-    x, y = polygon.T
-    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
-
-
-def _pixels(size: Size) -> int:
-    return size[0] * size[1]

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi import Query as Parameter
 from pydantic import Field
 
+from app.collection import KEYPOINTS
 from app.errors import UnusablePicture
 from app.search import (
     DEFAULT_DISTANCES,
@@ -112,7 +113,7 @@ async def find_similar_to_picture(
 
     def search() -> SimilarAnswer:
         try:
-            decoded, picture = parts.intake.look_at(form.files[0])
+            decoded, picture = parts.intake.look_at(form.files[0], rendition=query.hash_name == KEYPOINTS)
         except UnusablePicture as error:
             error.field = "file"
             raise

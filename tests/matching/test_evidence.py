@@ -44,7 +44,6 @@ def test_a_crop_lies_where_it_was_cut_out():
         sorted(found.other_region.tolist()), [[100, 60], [100, 280], [300, 60], [300, 280]], atol=1
     )
     assert found.score > 0.95
-    assert found.coverage > 0.98
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
