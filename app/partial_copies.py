@@ -46,10 +46,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class PartialCopy:
-    """An image that the picture has a part in common with: its ids, whether it is a page, and the evidence."""
+    """An image that the picture has a part in common with, and the evidence."""
 
     created_seq: int
-    page: bool
     evidence: Evidence
 
 
@@ -105,7 +104,7 @@ def partial_copies(
         for row, overlap, keypoints in islice(overlapping, most):
             evidence = _evidence(pictures, look, row, overlap, keypoints)
             if evidence is not None:
-                found.append(PartialCopy(row.created_seq, bool(row.page), evidence))
+                found.append(PartialCopy(row.created_seq, evidence))
     return found
 
 

@@ -50,11 +50,8 @@ def rule_from(settings: Settings) -> Rule:
         page_verifier=settings.page_verifier_distance,
         near_score=settings.near_duplicate_score,
         copy_strength=settings.copy_strength,
-        copy_score=settings.copy_score,
-        copy_low=settings.copy_low,
-        page_copy_low=settings.page_copy_low,
-        clear_strength=settings.clear_strength,
-        clear_score=settings.clear_score,
+        copy_close=settings.copy_close,
+        text_copy_share=settings.text_copy_share,
         scene_inliers=settings.scene_inliers,
     )
 

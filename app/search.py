@@ -138,7 +138,6 @@ class _Asked:
     """One for each orientation, that of the picture as it stands first; none where segments are searched."""
     regions: Sequence[Region] = ()
     look: Look | None = None
-    page: bool = False
     own_seq: int | None = None
 
 
@@ -222,7 +221,7 @@ class Search:
             )  # stored after the replica was caught up, by an older version of the program
         if name == KEYPOINTS:
             look = self._looked_at(row.image_id)
-            return _Asked(row.status, subject, _NO_HASHES, look=look, page=bool(row.page), own_seq=seq)
+            return _Asked(row.status, subject, _NO_HASHES, look=look, own_seq=seq)
         if name == SEGMENTS:
             return _Asked(row.status, subject, _NO_HASHES, regions_of_image(connection, seq), own_seq=seq)
         if name == COLOURS:
@@ -315,8 +314,7 @@ class Search:
         copies = [
             copy
             for copy in partial_copies(connection, self._pictures, asked.look, proposed)
-            if copy.evidence.bits <= query.max_distance
-            and kind_of_part(copy.evidence, self._rule, page=copy.page or asked.page)
+            if copy.evidence.bits <= query.max_distance and kind_of_part(copy.evidence, self._rule)
         ]
         transforms = [nearest_transform(copy.evidence) for copy in copies]
         if query.orientations == AS_STORED:
@@ -343,7 +341,7 @@ def _sent(fingerprinted: Fingerprinted, query: Query, picture: Image | None) -> 
     if name == KEYPOINTS:
         assert picture is not None  # noqa: S101 - for the type checker: who asks for keypoints sends it
         look = Look(fingerprinted.keypoints, picture.size, lambda: picture.convert("L"))
-        return _Asked(status, subject, _NO_HASHES, look=look, page=fingerprint.page)
+        return _Asked(status, subject, _NO_HASHES, look=look)
     if name == SEGMENTS:
         return _Asked(status, subject, _NO_HASHES, regions_of_segments(fingerprint.segments))
     if name == PATTERN:

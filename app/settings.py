@@ -73,25 +73,16 @@ class Settings(BaseSettings):
         description="Correlation of its smallest parts below which what was proposed is no near duplicate.",
     )
     copy_strength: float = Field(
-        default=1.0, description="What must speak for it that a part of a picture is a copy."
+        default=2.3, description="Logarithm of the odds that a part of a picture is a copy, at least."
     )
-    copy_score: float = Field(
-        default=0.72, ge=-1, le=1, description="Correlation of a copy's smallest parts, at the median."
+    copy_close: int = Field(
+        default=6, ge=0, description="Keypoints of a copy that agree almost exactly, at least."
     )
-    copy_low: float = Field(
-        default=0.66, ge=-1, le=1, description="Correlation of all of a copy but the worst quarter."
-    )
-    page_copy_low: float = Field(
-        default=0.75, ge=-1, le=1, description="The same where one of the two is text on white."
-    )
-    clear_strength: float = Field(
-        default=1.9, description="What must speak for a copy of which more than a quarter is stuck over."
-    )
-    clear_score: float = Field(
-        default=0.97, ge=-1, le=1, description="Correlation of the smallest parts of such a copy."
+    text_copy_share: float = Field(
+        default=0.99, ge=0, le=1, description="Share that is alike of a copy that is text on plain ground."
     )
     scene_inliers: int = Field(
-        default=28, ge=5, description="Keypoints that agree, of pictures of the same scene, at least."
+        default=28, ge=5, description="Keypoints that agree about, of pictures of the same scene, at least."
     )
 
     database_pool_size: int = Field(default=20, ge=1, description="Database connections per worker.")

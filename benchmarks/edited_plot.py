@@ -11,29 +11,29 @@ from app.matching.kinds import Rule, strength
 
 
 def plot(copies: Sequence[Evidence], pairs: Sequence[Evidence], rule: Rule, path: Path) -> None:
-    """Draw how both correlate, and what share of either is left by how much speaks for it, to an SVG or PNG."""
+    """Draw how much of both is alike and how exactly it lies, and what share of either is left by how much speaks
+    for it, to an SVG or PNG."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    told = np.linspace(-6, 12, 181)
     for name, found, colour in (("copies", copies, "#1f69c1"), ("pairs of photos", pairs, "#c4161c")):
-        low, score = np.array([(each.low, each.score) for each in found]).T
-        left.plot(low, score, ".", markersize=2.5, color=colour, alpha=0.5, label=f"{len(found):,} {name}")
-    left.axvline(rule.copy_low, color="black", linewidth=0.8)
-    left.axhline(rule.copy_score, color="black", linewidth=0.8)
-    left.axhline(rule.clear_score, color="black", linewidth=0.8, linestyle=":")
-    left.set(
-        xlabel="what three quarters of a part correlate by", ylabel="what its smallest parts correlate by"
-    )
-    left.legend(loc="lower right", markerscale=4)
-    told = np.linspace(0, 2.6, 131)
-    for name, found, colour in (("copies", copies, "#1f69c1"), ("pairs of photos", pairs, "#c4161c")):
-        strengths = np.array(
-            [strength(each) for each in found if each.low >= rule.copy_low and each.score >= rule.copy_score]
-        )
+        enough = [each for each in found if each.close >= rule.copy_close]
+        shift, share = np.array([(each.shift, each.alike / max(each.blocks, 1)) for each in enough]).T
+        left.plot(shift, share, ".", markersize=2.5, color=colour, alpha=0.5, label=f"{len(enough):,} {name}")
+        strengths = np.array([strength(each) for each in enough])
         right.plot(
             told, [(strengths >= least).sum() / len(found) for least in told], color=colour, label=name
         )
+    left.set(
+        xlabel="pixels of 320 that blocks lie beside where they should",
+        ylabel="share of blocks that are alike",
+        xscale="log",
+    )
+    left.legend(loc="lower left", markerscale=4)
     right.axvline(rule.copy_strength, color="black", linewidth=0.8)
     right.set(
-        xlabel="strength, at least", ylabel="share of these that also correlate as copies do", yscale="log"
+        xlabel="strength, at least",
+        ylabel=f"share of these, of which {rule.copy_close} keypoints agree closely",
+        yscale="log",
     )
     right.legend(loc="lower left")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -1,7 +1,7 @@
 """Whether a picture is text on a plain light ground: a scanned letter, form or receipt."""
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 # Measured on normalised pictures: 100 drawn letters, forms and receipts, as drawn, halved and quartered, and
 # 2,155 real photos (docs/decisions/0008).
@@ -12,23 +12,40 @@ _INK = 40  # levels below the ground
 _LEAST_CHANGES = 6.0  # pages have 8.5 and more, drawn products on white 2.2 at most
 
 _SIDE = 512
+_AROUND_INK = 20  # pixels
+_EVEN = 230.0
+_EVEN_INK = 72  # levels: rough surfaces in even light have spots of half of that
 
 
-def is_page(grey: Image.Image, counts: np.ndarray) -> bool:
+def is_page(grey: Image.Image, counts: np.ndarray, ink: int = _INK) -> bool:
     """Whether a normalised picture in mode L, with these numbers of pixels int64[256] by level, is a page.
 
-    Its median level is light and most of it has that level; and between ground and ink it changes often, along
-    rows and along columns, in every 512 pixels.
+    Its median level is light and most of it has that level; and between ground and ink, so many levels darker, it
+    changes often, along rows and along columns, in every 512 pixels.
     """
     ground = ground_level(counts)
     if ground < _LIGHT or share_around(counts, ground, _AROUND) < _LEAST_GROUND:
         return False
-    ink = np.asarray(grey) < ground - _INK
+    dark = np.asarray(grey) < ground - ink
     changes = (
-        np.count_nonzero(ink[:, 1:] != ink[:, :-1]) * _SIDE / ink.size,
-        np.count_nonzero(ink[1:] != ink[:-1]) * _SIDE / ink.size,
+        np.count_nonzero(dark[:, 1:] != dark[:, :-1]) * _SIDE / dark.size,
+        np.count_nonzero(dark[1:] != dark[:-1]) * _SIDE / dark.size,
     )
     return bool(min(changes) >= _LEAST_CHANGES)
+
+
+def is_text(grey: Image.Image) -> bool:
+    """Whether a picture of mode L is text on a plain ground, in whatever light: photographed, say."""
+    pixels = np.asarray(grey)
+    # The lightest around is the ground, for ink is everywhere thinner than that.
+    lightest = np.maximum.reduceat(pixels, np.arange(0, len(pixels), _AROUND_INK), axis=0)
+    lightest = np.maximum.reduceat(lightest, np.arange(0, pixels.shape[1], _AROUND_INK), axis=1)
+    ground = (
+        Image.fromarray(lightest).filter(ImageFilter.BoxBlur(1)).resize(grey.size, Image.Resampling.BILINEAR)
+    )
+    even = pixels * (_EVEN / np.maximum(np.asarray(ground, np.float32), 1))
+    levels = np.clip(even, 0, 255).astype(np.uint8)
+    return is_page(Image.fromarray(levels), np.bincount(levels.ravel(), minlength=256), _EVEN_INK)
 
 
 def ground_level(counts: np.ndarray) -> int:

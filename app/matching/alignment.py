@@ -1,9 +1,10 @@
 """Whether one picture is a pixel-true copy of what it lies on in another: both laid on each other and compared.
 
 The overlap that keypoints agree on is right to a few pixels. From there both pictures, small and normalised
-locally, are laid on each other by Gauss and Newton's steps with Cauchy's weights, first by an affine map, then
-by a homography. Then they are compared block by block: of a copy most blocks are the same but for noise,
-whatever is stuck over some of them; of pictures that only have keypoints in common few are.
+locally, are laid on each other by a homography, in Gauss and Newton's steps with Cauchy's weights. Then they are
+compared block by block: of a copy most blocks are the same but for noise, and lie where they should, whatever is
+stuck over some of them. Of pictures that only have keypoints in common few are; and where something was
+photographed again, blocks that are alike lie beside where they should, for the camera stood elsewhere.
 """
 
 from dataclasses import dataclass
@@ -13,18 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from app.matching.alignment_kernels import PARAMETERS, compare_blocks, find_slopes, normalise_locally
+from app.matching.homographies import Homography, linear_at
 
-FRAMES = 80, 160, 320
-"""Pixels of the overlap's long side: in the first frame both are laid on each other roughly, in the second well,
-and in the third they are compared closely."""
+FRAMES = 160, 320
+"""Pixels of the overlap's long side, at most: in the first frame both are laid on each other, in the second they
+are compared closely."""
 LEAST_SIDE = 16
 """Pixels of the stored picture that an overlap is wide and high at least."""
 LEAST_BLOCKS = 4
 BLOCK = 12  # pixels of the frame
 
-_LOW = 0.25
-_AFFINE = 6
-_AFFINE_STEPS, _STEPS, _FINE_STEPS = 4, 12, 5
+_ALIKE = 0.5  # of what a block correlates by
+_STEPS, _FINE_STEPS = 12, 8
 _HOPELESS = 0.3  # no copy correlates by less in the second frame: it is not looked at more closely
 _EVERY = 2
 _REACH = 6  # pixels of the frame
@@ -34,63 +35,65 @@ _LEAST_SLOPE = 0.7  # levels of grey a pixel of the frame
 _LEAST_GAIN = 1e-4
 _DAMPED, _LEAST_DAMPED = 1e-3, 1e-9  # the second leaves no system without a solution
 
-Homography = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
     """How a picture lies on another, and how well.
 
-    `homography` float64[3, 3] takes pixels of the query (continuous: the first one's centre is 0.5, 0.5) to
-    pixels of the stored picture. `score` is the median correlation of `blocks` blocks of the third frame, -1
-    to 1: whether the smallest that can be seen is the same. `low` is what three quarters of the blocks of the
-    second frame correlate by at least: whether all of it is, and not only one thing in it. Of fewer than
-    LEAST_BLOCKS both are -1.
+    `homography` takes pixels of the query to pixels of the stored picture. Of `blocks` blocks of the second frame
+    `alike` are those that correlate, `score` is their median correlation, -1 to 1: whether the smallest that can be
+    seen is the same. `shift` is by how many pixels of the second frame
+    blocks lie beside where they should, at the median: little in a copy, however bad it is, and more where
+    something was photographed again from another place. Of fewer than LEAST_BLOCKS `score` is -1 and `shift` is the
+    side of a block.
     """
 
     homography: Homography
     score: float
-    low: float
+    shift: float
+    alike: int
     blocks: int
 
 
 def align(
-    query: Image.Image, stored: Image.Image, affine: NDArray[np.float64], *, negative: bool = False
+    query: Image.Image, stored: Image.Image, start: Homography, *, negative: bool = False
 ) -> Alignment | None:
-    """Lay a picture of mode L on another one, from an affine map float64[2, 3]; None where they hardly overlap.
+    """Lay a picture of mode L on another one, from about where it lies; None where they hardly overlap.
 
     A `negative` of the query is what lies on the other.
     """
     own = ImageChops.invert(query) if negative else query
-    rough = _laid(own, stored, np.vstack([affine, [0, 0, 1]]), FRAMES[0], _AFFINE_STEPS, _STEPS)
-    coarse = None if rough is None else _laid(own, stored, rough[0], FRAMES[1], _AFFINE_STEPS, _STEPS)
+    coarse = _laid(own, stored, start, FRAMES[0], _STEPS)
     if coarse is None:
         return None
-    homography, blocks = coarse
-    score, low = _median(blocks), _low(blocks)
-    if len(blocks) >= LEAST_BLOCKS and score < _HOPELESS:
-        return Alignment(homography, score, low, len(blocks))
-    fine = _laid(own, stored, homography, FRAMES[2], 0, _FINE_STEPS)
-    if fine is None:
-        return None
-    homography, fine_blocks = fine
-    if len(blocks) < LEAST_BLOCKS:
-        low = _low(fine_blocks)
-    return Alignment(homography, _median(fine_blocks), low, len(fine_blocks))
+    if len(coarse.blocks) >= LEAST_BLOCKS and coarse.alike < _HOPELESS * len(coarse.blocks):
+        return coarse.told()
+    fine = _laid(own, stored, coarse.homography, FRAMES[1], _FINE_STEPS)
+    return None if fine is None else fine.told()
 
 
-def _median(blocks: NDArray[np.float32]) -> float:
-    return float(np.median(blocks)) if len(blocks) >= LEAST_BLOCKS else -1.0
+@dataclass(frozen=True, slots=True, eq=False)
+class _Laid:
+    """The homography under which pictures lie best on each other in a frame; how its blocks correlate, and are
+    shifted."""
+
+    homography: Homography
+    blocks: NDArray[np.float32]
+    shifts: NDArray[np.float32]
+
+    @property
+    def alike(self) -> int:
+        return int(np.count_nonzero(self.blocks >= _ALIKE))
+
+    def told(self) -> Alignment:
+        count = len(self.blocks)
+        if count < LEAST_BLOCKS:
+            return Alignment(self.homography, -1.0, float(BLOCK), self.alike, count)
+        score, shift = float(np.median(self.blocks)), float(np.median(self.shifts))
+        return Alignment(self.homography, score, shift, self.alike, count)
 
 
-def _low(blocks: NDArray[np.float32]) -> float:
-    return float(np.quantile(blocks, _LOW)) if len(blocks) >= LEAST_BLOCKS else -1.0
-
-
-def _laid(
-    query: Image.Image, stored: Image.Image, start: Homography, frame: int, affine_steps: int, steps: int
-) -> tuple[Homography, NDArray[np.float32]] | None:
-    """The homography under which pictures lie best on each other in a frame, and how its blocks correlate."""
+def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int, steps: int) -> _Laid | None:
     region = overlap_of(start, query.size, stored.size)
     if len(region) < 3:
         return None
@@ -98,10 +101,13 @@ def _laid(
     right, bottom = np.minimum(region.max(axis=0), stored.size).tolist()
     if min(right - left, bottom - top) < LEAST_SIDE:
         return None
-    scale = min(1.0, frame / max(right - left, bottom - top))
+    # Pixels of the stored picture for one of the query, in the middle: no frame shows more than either has.
+    back = linear_at(np.asarray(np.linalg.inv(start), np.float64), region.mean(axis=0))
+    coarser = float(abs(np.linalg.det(back)) ** -0.5)
+    scale = min(1.0, frame / max(right - left, bottom - top), 1 / coarser)
     size = max(2, round((right - left) * scale)), max(2, round((bottom - top) * scale))
     template = _small(stored.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom)))
-    shrunk = min(1.0, scale * _scale_at(start, region))
+    shrunk = min(1.0, scale * coarser)
     own_size = max(2, round(query.width * shrunk)), max(2, round(query.height * shrunk))
     own = _small(query.resize(own_size, Image.Resampling.BILINEAR) if shrunk < 1 else query)
     # From the frame's pixels, centred and scaled as `find_slopes` has them, to those of the stored picture.
@@ -122,22 +128,18 @@ def _laid(
             [0, 0, 1],
         ]
     )
-    warp = _refined(template, own, to_own @ np.linalg.inv(start) @ to_stored, affine_steps, steps)
+    normal_template, normal_own = np.empty_like(template), np.empty_like(own)
+    normalise_locally(template, _REACH, _NOISE, normal_template)
+    normalise_locally(own, _REACH, _NOISE, normal_own)
+    warp = _refined(normal_template, normal_own, to_own @ np.linalg.inv(start) @ to_stored, steps)
     if warp is None:
         return None
-    room = np.empty((size[0] // BLOCK + 1) * (size[1] // BLOCK + 1), np.float32)
-    blocks = compare_blocks(template, own, warp, BLOCK, _LEAST_SLOPE, room)
+    room = np.empty((2, (size[0] // BLOCK + 1) * (size[1] // BLOCK + 1)), np.float32)
+    blocks = compare_blocks(
+        template, normal_template, normal_own, warp, BLOCK, _LEAST_SLOPE, room[0], room[1]
+    )
     homography = to_stored @ np.linalg.inv(warp) @ to_own
-    return homography / homography[2, 2], room[:blocks]
-
-
-def _scale_at(homography: Homography, region: NDArray[np.float64]) -> float:
-    """Pixels of the stored picture for one of the query, in the middle of a region of the stored picture."""
-    back = np.linalg.inv(homography)
-    x, y = region.mean(axis=0)
-    across, down, by = back @ (x, y, 1)
-    rows = back[:2, :2] - np.outer([across / by, down / by], back[2, :2])
-    return float(abs(np.linalg.det(rows / by)) ** -0.5)
+    return _Laid(homography / homography[2, 2], room[0, :blocks], room[1, :blocks])
 
 
 def overlap_of(
@@ -174,28 +176,18 @@ def _small(picture: Image.Image) -> NDArray[np.float32]:
 
 
 def _refined(
-    template: NDArray[np.float32],
-    picture: NDArray[np.float32],
-    warp: NDArray[np.float64],
-    affine_steps: int,
-    steps: int,
+    template: NDArray[np.float32], picture: NDArray[np.float32], warp: NDArray[np.float64], steps: int
 ) -> NDArray[np.float64] | None:
-    """The warp, as `find_slopes` has it, under which the picture lies best on the template."""
-    wanted, own = np.empty_like(template), np.empty_like(picture)
-    normalise_locally(template, _REACH, _NOISE, wanted)
-    normalise_locally(picture, _REACH, _NOISE, own)
+    """The warp, as `find_slopes` has it, under which a picture lies best on a template, both normalised locally."""
     sums, slope = np.empty((PARAMETERS, PARAMETERS)), np.empty(PARAMETERS)
     warp = warp / warp[2, 2]
     best, best_warp = -2.0, None
-    for number in range(steps):
-        free = _AFFINE if number < affine_steps else PARAMETERS
-        correlation = find_slopes(wanted, own, warp, free, _EVERY, _USUAL, sums, slope)
+    for _ in range(steps):
+        correlation = find_slopes(template, picture, warp, _EVERY, _USUAL, sums, slope)
         if correlation > best + _LEAST_GAIN:
             best, best_warp = correlation, warp
-        elif number >= affine_steps or correlation == -2.0:
+        else:
             break
-        damped = sums[:free, :free] + np.diag(_DAMPED * sums.diagonal()[:free] + _LEAST_DAMPED)
-        step = np.zeros(9)
-        step[:free] = np.linalg.solve(damped, slope[:free])
-        warp = warp + step.reshape(3, 3)
+        damped = sums + np.diag(_DAMPED * sums.diagonal() + _LEAST_DAMPED)
+        warp = warp + np.append(np.linalg.solve(damped, slope), 0).reshape(3, 3)
     return best_warp

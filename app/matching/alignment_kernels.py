@@ -48,12 +48,11 @@ def normalise_locally(picture: Floats, reach: int, noise: float, target: Floats)
             target[y, x] = (picture[y, x] - mean) / np.sqrt(variance)
 
 
-@compiled(types.float64(_kept, _kept, _matrix, types.int64, types.int64, types.float64, _sums, _vector))
+@compiled(types.float64(_kept, _kept, _matrix, types.int64, types.float64, _sums, _vector))
 def find_slopes(
     template: Floats,
     picture: Floats,
     warp: Doubles,
-    free: int,
     every: int,
     usual: float,
     sums: Doubles,
@@ -62,10 +61,10 @@ def find_slopes(
     """How well a picture lies on a template, and what Gauss and Newton's next step is computed from.
 
     `warp` float64[3, 3] takes pixels of the template, centred and scaled to -1 to 1 along the long side, to
-    pixels of the picture. The sums of products of slopes by its first `free` numbers are written to `sums`
-    float64[8, 8], and those of slopes and differences to `slope` float64[8]: the step is the solution of the
-    one for the other. Every n-th pixel and row count, the less the more they differ beyond `usual` (Cauchy's
-    weights). Returned is the correlation, -2 where too little of the picture lies on the template.
+    pixels of the picture. The sums of products of slopes by its numbers are written to `sums` float64[8, 8],
+    and those of slopes and differences to `slope` float64[8]: the step is the solution of the one for the
+    other. Every n-th pixel and row count, the less the more they differ beyond `usual` (Cauchy's weights).
+    Returned is the correlation, -2 where too little of the picture lies on the template.
     """
     height, width = template.shape
     down, across = picture.shape
@@ -101,14 +100,14 @@ def find_slopes(
             slopes[3], slopes[4], slopes[5] = downward * x, downward * y, downward
             tilt = -(along * u + downward * v)
             slopes[6], slopes[7] = tilt * x, tilt * y
-            for k in range(free):
+            for k in range(PARAMETERS):
                 weighted = weight * slopes[k]
                 slope[k] += weighted * difference
                 for other in range(k + 1):
                     sums[k, other] += weighted * slopes[other]
     if count * every * every < 0.02 * height * width or own_squares <= 0 or their_squares <= 0:
         return -2.0
-    for k in range(free):
+    for k in range(PARAMETERS):
         for other in range(k):
             sums[other, k] = sums[k, other]
     return float(products / np.sqrt(own_squares * their_squares))
@@ -131,21 +130,52 @@ def _weaker_slope(template: Floats, top: int, left: int, side: int) -> float:
     return float(np.sqrt(max(middle - np.sqrt(half * half + both * both), 0.0)) / side)
 
 
-@compiled(types.int64(_kept, _kept, _matrix, types.int64, types.float64, _scores))
-def compare_blocks(
-    template: Floats, picture: Floats, warp: Doubles, side: int, least_slope: float, scores: Floats
-) -> int:
-    """Correlation of a picture with a template, block by block; returns how many blocks there are.
+@njit(nogil=True)
+def _shift_between(template: Floats, picture: Floats) -> float:
+    """By how many pixels one of two blocks would have to be moved to lie on the other (Lucas and Kanade, 1981)."""
+    side = len(template)
+    across, down, both, along, downward = 0.0, 0.0, 0.0, 0.0, 0.0
+    for y in range(1, side - 1):
+        for x in range(1, side - 1):
+            right = 0.25 * (template[y, x + 1] - template[y, x - 1] + picture[y, x + 1] - picture[y, x - 1])
+            low = 0.25 * (template[y + 1, x] - template[y - 1, x] + picture[y + 1, x] - picture[y - 1, x])
+            difference = template[y, x] - picture[y, x]
+            across += right * right
+            down += low * low
+            both += right * low
+            along += right * difference
+            downward += low * difference
+    area = across * down - both * both
+    if area <= 1e-6 * across * down:
+        return float(side)
+    sideways, upright = (down * along - both * downward) / area, (across * downward - both * along) / area
+    return float(min(np.sqrt(sideways * sideways + upright * upright), side))
 
-    `warp` as in `find_slopes`. Left out are blocks that do not lie on the picture whole, and those where the
-    template has slopes of less than `least_slope`, in levels a pixel, in some direction: flat blocks, and
-    straight edges, which lie on each other wherever they are laid along themselves. `scores` float32[m] has
-    room for all blocks.
+
+@compiled(types.int64(_kept, _kept, _kept, _matrix, types.int64, types.float64, _scores, _scores))
+def compare_blocks(
+    template: Floats,
+    normal_template: Floats,
+    normal_picture: Floats,
+    warp: Doubles,
+    side: int,
+    least_slope: float,
+    scores: Floats,
+    shifts: Floats,
+) -> int:
+    """Correlation of a picture with a template, block by block, and by how many pixels each block lies beside
+    where it should; returns how many blocks there are.
+
+    Both as `normalise_locally` made them, `warp` as in `find_slopes`. Left out are blocks that do not lie on the
+    picture whole, and those where the template as it was has slopes of less than `least_slope`, in levels a pixel,
+    in some direction: flat blocks, and straight edges, which lie on each other wherever they are laid along
+    themselves. `scores` and `shifts` float32[m] have room for all blocks.
     """
     height, width = template.shape
-    down, across = picture.shape
+    down, across = normal_picture.shape
     middle_x, middle_y, unit = 0.5 * (width - 1), 0.5 * (height - 1), 0.5 * max(width, height)
     found = 0
+    block = np.empty((side, side), np.float32)
     for top in range(0, height - side + 1, side):
         for left in range(0, width - side + 1, side):
             own, theirs, own_squares, their_squares, products = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -164,12 +194,12 @@ def compare_blocks(
                         break
                     first, above = int(u), int(v)
                     right, low = u - first, v - above
-                    upper = (
-                        picture[above, first] + (picture[above, first + 1] - picture[above, first]) * right
-                    )
-                    lower = picture[above + 1, first]
-                    lower += (picture[above + 1, first + 1] - lower) * right
-                    value, wanted = upper + (lower - upper) * low, np.float64(template[row, column])
+                    upper = normal_picture[above, first]
+                    upper += (normal_picture[above, first + 1] - upper) * right
+                    lower = normal_picture[above + 1, first]
+                    lower += (normal_picture[above + 1, first + 1] - lower) * right
+                    value, wanted = upper + (lower - upper) * low, np.float64(normal_template[row, column])
+                    block[row - top, column - left] = value
                     own += value
                     theirs += wanted
                     own_squares += value * value
@@ -181,5 +211,6 @@ def compare_blocks(
             own_spread = np.sqrt(max(own_squares / count - (own / count) ** 2, 0.0))
             their_spread = np.sqrt(max(their_squares / count - (theirs / count) ** 2, 0.0))
             scores[found] = (products / count - own * theirs / count**2) / (own_spread * their_spread + 1e-6)
+            shifts[found] = _shift_between(normal_template[top : top + side, left : left + side], block)
             found += 1
     return found

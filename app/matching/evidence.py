@@ -1,7 +1,7 @@
 """Why one picture is told to be a copy of another, or to show the same: how they lie on each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.fingerprints.keypoint_value import STATES, Keypoints
-from app.matching.alignment import Alignment, align, overlap_of
-from app.matching.overlaps import Overlap
+from app.fingerprints.page import is_text
+from app.matching.alignment import BLOCK, Alignment, align, overlap_of
+from app.matching.homographies import Homography, linear_at
+from app.matching.overlaps import Overlap, close_pairs
 
 Size = tuple[int, int]
 Polygon = NDArray[np.float64]
@@ -27,6 +29,7 @@ _TURNS = {
     "transverse": [[0, -1, 1], [-1, 0, 1]],
 }
 _MOST_POINTS = 40  # kept to be drawn
+_OUTER = 0.05  # of the places that agree may be outliers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,15 +44,21 @@ class Evidence:
     state: str
     """One of `keypoint_value.STATES`: what was done to the picture beside moving, turning and scaling."""
     inliers: int
-    """Places that agree."""
+    """Places that agree about."""
     bits: int
     """Distance of the hashes of keypoints that agree, at the median."""
+    close: int
+    """Places that agree almost exactly, once the pictures were laid on each other."""
     score: float
     """Median correlation of the blocks that were compared, -1 to 1; 1 where none had to be."""
-    low: float
-    """What three quarters of them have at least."""
+    shift: float
+    """Pixels, in a frame of 320, that blocks lie beside where they should, at the median."""
+    alike: int
+    """Blocks that correlate by .5 and more."""
     blocks: int
-    homography: NDArray[np.float64]
+    page: bool
+    """Whether what both have in common is text on plain ground."""
+    homography: Homography
     region: Polygon
     other_region: Polygon
     points: NDArray[np.float64]
@@ -67,13 +76,13 @@ class Evidence:
     @property
     def scale(self) -> float:
         """Pixels of the other for one of the picture, at the middle of what they have in common."""
-        return float(np.sqrt(abs(np.linalg.det(self._linear()))))
+        return float(np.sqrt(abs(np.linalg.det(linear_at(self.homography, self.region.mean(axis=0))))))
 
     @property
     def angle(self) -> float:
         """Degrees by which the picture, mirrored first if it is `mirrored`, is turned counter-clockwise to be as
         the other; -180 to 180."""
-        across, down = self._linear().T
+        across, down = linear_at(self.homography, self.region.mean(axis=0)).T
         if self.mirrored:
             across = -across
         # Both axes say it: a shear, or the middle of a perspective, turns one more than the other.
@@ -86,9 +95,12 @@ class Evidence:
             self.state,
             self.inliers,
             self.bits,
+            self.close,
             self.score,
-            self.low,
+            self.shift,
+            self.alike,
             self.blocks,
+            self.page,
             back / back[2, 2],
             self.other_region,
             self.region,
@@ -101,9 +113,12 @@ class Evidence:
             "state": self.state,
             "inliers": self.inliers,
             "bits": self.bits,
+            "close": self.close,
             "score": round(self.score, 4),
-            "low": round(self.low, 4),
+            "shift": round(self.shift, 3),
+            "alike": self.alike,
             "blocks": self.blocks,
+            "page": self.page,
             "homography": self.homography.tolist(),
             "region": self.region.round(1).tolist(),
             "other_region": self.other_region.round(1).tolist(),
@@ -112,26 +127,22 @@ class Evidence:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_json` gave."""
+        """What `to_json` gave; what it did not tell before rule 4 is 0."""
         return cls(
             stored["state"],
             stored["inliers"],
             stored["bits"],
+            stored.get("close", 0),
             stored["score"],
-            stored["low"],
+            stored.get("shift", 0.0),
+            stored.get("alike", 0),
             stored["blocks"],
+            stored.get("page", False),
             np.array(stored["homography"], np.float64),
             np.array(stored["region"], np.float64).reshape(-1, 2),
             np.array(stored["other_region"], np.float64).reshape(-1, 2),
             np.array(stored["points"], np.float64).reshape(-1, 4),
         )
-
-    def _linear(self) -> NDArray[np.float64]:
-        """What the homography does, float64[2, 2], to small steps from the middle of the region."""
-        x, y = self.region.mean(axis=0)
-        across, down, by = self.homography @ (x, y, 1)
-        rows = self.homography[:2, :2] - np.outer([across / by, down / by], self.homography[2, :2])
-        return np.asarray(rows / by, np.float64)
 
 
 def examine(
@@ -142,17 +153,29 @@ def examine(
     other_keypoints: Keypoints,
 ) -> Evidence | None:
     """Lay a picture of mode L on another one as their keypoints agree that it lies; None where it can't be."""
-    found = align(picture, other, overlap.affine, negative=bool(STATES.index(overlap.state) & 2))
+    found = align(picture, other, overlap.homography, negative=bool(STATES.index(overlap.state) & 2))
     if found is None:
         return None
-    return _evidence(found, keypoints, picture.size, overlap, other_keypoints, other.size)
+    told = _evidence(found, keypoints, picture.size, overlap, other_keypoints, other.size)
+    if told is None:
+        return None
+    text = _is_text(other, told.points[:, 2:]) and _is_text(picture, told.points[:, :2])
+    return replace(told, page=text)
+
+
+def _is_text(picture: Image.Image, places: NDArray[np.float64]) -> bool:
+    """Whether text is where most of the places of a picture are."""
+    (left, top), (right, bottom) = (
+        np.quantile(places, [_OUTER, 1 - _OUTER], axis=0).round().astype(int).tolist()
+    )
+    return is_text(picture.crop((left, top, max(right, left + 1), max(bottom, top + 1))))
 
 
 def unexamined(
     keypoints: Keypoints, size: Size, overlap: Overlap, other_keypoints: Keypoints, other_size: Size
 ) -> Evidence | None:
     """What keypoints alone tell, of a picture that can't be compared: nothing correlates. None as in `examine`."""
-    told = Alignment(np.vstack([overlap.affine, [0, 0, 1]]), score=-1.0, low=-1.0, blocks=0)
+    told = Alignment(overlap.homography, score=-1.0, shift=float(BLOCK), alike=0, blocks=0)
     return _evidence(told, keypoints, size, overlap, other_keypoints, other_size)
 
 
@@ -168,15 +191,21 @@ def _evidence(
     region = overlap_of(np.asarray(np.linalg.inv(found.homography), np.float64), other_size, size)
     if min(len(region), len(other_region)) < 3:
         return None
-    pairs = overlap.pairs[:_MOST_POINTS]
+    close = close_pairs(
+        found.homography, STATES.index(overlap.state), keypoints, other_keypoints, region, max(other_size)
+    )
+    pairs = (close if len(close) else overlap.pairs)[:_MOST_POINTS]
     points = np.hstack([keypoints.places[pairs[:, 0], :2], other_keypoints.places[pairs[:, 1], :2]])
     return Evidence(
         state=overlap.state,
         inliers=overlap.count,
         bits=overlap.bits,
+        close=min(len(np.unique(close[:, 0])), len(np.unique(close[:, 1]))),
         score=found.score,
-        low=found.low,
+        shift=found.shift,
+        alike=found.alike,
         blocks=found.blocks,
+        page=False,
         homography=found.homography,
         region=region,
         other_region=other_region,
@@ -195,9 +224,12 @@ def of_whole(transform: str, size: Size, other_size: Size) -> Evidence:
         state=STATES[mirrored],
         inliers=0,
         bits=0,
+        close=0,
         score=1.0,
-        low=1.0,
+        shift=0.0,
+        alike=0,
         blocks=0,
+        page=False,
         homography=homography,
         region=region,
         other_region=other_region,

@@ -16,7 +16,7 @@ KINDS = ("same_file", "same_pixels", "near_duplicate", "edited_copy", "same_scen
 # A verdict of one of these means: this picture was used before.
 COPIES = frozenset(KINDS) - {"same_scene"}
 # Raised when a rule below changes its answers; stored with every match.
-RULE_VERSION = 3
+RULE_VERSION = 4
 # Only these two propose; the others flag too many chance neighbours (docs/decisions/0004).
 PROPOSING_HASHES = ("phash", "dhash")
 
@@ -24,6 +24,8 @@ _PROPOSING = [COLUMN_OF[name] for name in PROPOSING_HASHES]
 _VERIFIER_BITS = 256
 _MOST_INLIERS = 1000
 _MANY_BLOCKS = 50  # of a part that has enough on it to tell
+_DOUBTED_BLOCKS = 8  # added to those of a part, not alike: of few blocks most are alike by chance
+_SHARPEST = 0.1  # pixels that blocks may lie beside where they should and it says nothing
 _PARTIAL = ("edited_copy", "same_scene")
 # Turned counter-clockwise by none to three quarters, as a picture stands and once it is mirrored.
 _TURNED = ("identity", "rotate_90", "rotate_180", "rotate_270")
@@ -40,10 +42,10 @@ class Rule:
     Two pictures that are near as wholes are none the less no near duplicates if, laid on each other, their smallest
     parts correlate by less than `near_score`.
 
-    Of what keypoints find, a picture is a copy whose `strength` is `copy_strength`, whose smallest parts
-    correlate by `copy_score` and three quarters of all by `copy_low`, or, where much is stuck over it, by
-    `clear_strength` and `clear_score`. Of a page all three hold, and `page_copy_low`. What is no copy is of the
-    same scene if as many keypoints as `scene_inliers` agree; but forms of one layout are not.
+    Of what keypoints find, a picture is a copy whose `strength` is `copy_strength` where as many keypoints as
+    `copy_close` agree almost exactly; of text on plain ground a share of `text_copy_share` is alike as well.
+    What is no copy is of the same scene if as many keypoints as `scene_inliers` agree about; but forms of one
+    layout are not.
     """
 
     near: int
@@ -51,11 +53,8 @@ class Rule:
     page_verifier: int
     near_score: float
     copy_strength: float
-    copy_score: float
-    copy_low: float
-    page_copy_low: float
-    clear_strength: float
-    clear_score: float
+    copy_close: int
+    text_copy_share: float
     scene_inliers: int
 
     def verifier_for(self, pages: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -138,9 +137,7 @@ def compare_many(
             kind = "same_pixels"
         elif allowed[place].any() and not _contradicted(seen, rule):
             kind, transform = "near_duplicate", int(best[place])
-        elif (
-            seen is not None and (kind := kind_of_part(seen, rule, page=query.page or other.page)) is not None
-        ):
+        elif seen is not None and (kind := kind_of_part(seen, rule)) is not None:
             transform = nearest_transform(seen)
         if kind is None:
             found.append(None)
@@ -157,36 +154,22 @@ def _contradicted(evidence: Evidence | None, rule: Rule) -> bool:
     return evidence is not None and evidence.blocks >= _MANY_BLOCKS and evidence.score < rule.near_score
 
 
-def kind_of_part(evidence: Evidence, rule: Rule, *, page: bool) -> str | None:
-    """What a picture is to one that it has a part in common with; None for what may be chance.
-
-    `page` tells that one of the two is a page.
-    """
-    told = strength(evidence)
-    copy = (
-        told >= rule.copy_strength
-        and evidence.score >= rule.copy_score
-        and evidence.low >= (rule.page_copy_low if page else rule.copy_low)
-    )
-    clear = told >= rule.clear_strength and evidence.score >= rule.clear_score and not page
-    if copy or clear:
+def kind_of_part(evidence: Evidence, rule: Rule) -> str | None:
+    """What a picture is to one that it has a part in common with; None for what may be chance."""
+    copy = strength(evidence) >= rule.copy_strength and evidence.close >= rule.copy_close
+    if copy and (not evidence.page or evidence.alike >= rule.text_copy_share * evidence.blocks):
         return "edited_copy"
-    return "same_scene" if evidence.inliers >= rule.scene_inliers and not page else None
+    return "same_scene" if evidence.inliers >= rule.scene_inliers and not evidence.page else None
 
 
 def strength(evidence: Evidence) -> float:
-    """How much speaks for a copy: how well it correlates, how much agrees, how closely, and how much there is
-    of it.
+    """The logarithm of the odds of a copy against another picture of the same, by how much of it is alike, how
+    exactly that lies where it should, and how many keypoints agree almost exactly.
 
-    A line through the copies and the strangers of one half of the photos (docs/decisions/0015): a picture with
-    little on it needs more keypoints than one with much.
+    By logistic regression on the copies and the strangers of one half of the photos (docs/decisions/0015).
     """
-    return (
-        evidence.score
-        + 0.35 * log(max(evidence.inliers, 1))
-        - 0.11 * evidence.bits
-        + 0.1 * log(max(evidence.blocks, 1) / 24)
-    )
+    share = evidence.alike / (evidence.blocks + _DOUBTED_BLOCKS)
+    return 9.0 * share - 3.3 * log(evidence.shift + _SHARPEST) + 0.3 * log(1 + evidence.close) - 6.1
 
 
 def nearest_transform(evidence: Evidence) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.fingerprints.keypoint_value import STATES, Floats, Keypoints
+from app.matching.homographies import Doubles, Homography, linear_at, mapped, on_a_line, tilted
 from app.matching.overlap_kernels import find_pairs, most_agreeing
 
 PROPOSING_BITS = 5
@@ -24,23 +25,22 @@ MOST_SCALED = 0.5
 MOST_TURNED = float(np.deg2rad(18))
 _MOST_PAIRS = 2000  # where one pattern is repeated all over both pictures there are tens of thousands
 _MOST_TRIED = 200
-_LEAST_BROAD = 0.1  # of their length: places on a line leave two numbers of an affine map open
+_CLOSE = 0.004  # of the stored picture's long side: 2 pixels of the largest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
     """One picture lying on another.
 
-    `affine` float64[2, 3] takes pixels of the query (continuous: the first one's centre is 0.5, 0.5) to pixels
-    of the stored picture; `pairs` int64[n, 2] are the numbers of the keypoints that agree, `count` how many
-    places they are, `bits` the median distance of their hashes.
+    `homography` takes pixels of the query to those of the stored picture; `pairs` int64[n, 2] are the numbers of
+    the keypoints that agree, `count` how many places they are, `bits` the median distance of their hashes.
     """
 
     state: str
     """One of STATES: what was done to the query beside moving, turning and scaling."""
     count: int
     bits: int
-    affine: NDArray[np.float64]
+    homography: Homography
     pairs: NDArray[np.int64]
 
 
@@ -88,10 +88,31 @@ def _overlap_in(
     if count < LEAST_AGREEING:
         return None
     kept = pairs[agreeing]
-    affine = _fitted(places[0][kept[:, 0]], places[1][kept[:, 1]])
+    fitted = _fitted(places[0][kept[:, 0]], places[1][kept[:, 1]])
     if state & 1:
-        affine = np.stack([-affine[:, 0], affine[:, 1], affine[:, 0] * query_size[0] + affine[:, 2]], axis=1)
-    return Overlap(STATES[state], count, int(np.median(kept[:, 2])), affine, kept[:, :2])
+        fitted = fitted @ [[-1, 0, query_size[0]], [0, 1, 0], [0, 0, 1]]
+    own, other = (
+        points.places[pairs[:, side], :2].astype(np.float64) for side, points in enumerate((query, stored))
+    )
+    homography = tilted(fitted, own, other, query_size, sides[1])
+    return Overlap(STATES[state], count, int(np.median(kept[:, 2])), homography, kept[:, :2])
+
+
+def close_pairs(
+    homography: Homography, state: int, query: Keypoints, stored: Keypoints, region: Doubles, side: float
+) -> NDArray[np.int64]:
+    """Pairs of keypoints that a homography between the pictures takes to each other almost exactly; int64[n, 2].
+
+    `region` float64[m, 2] is what they have in common, in the query, `side` the stored picture's long side.
+    """
+    codes = np.ascontiguousarray(query.codes[:, state]), np.ascontiguousarray(stored.codes[:, 0])
+    pairs = _pairs_within(*codes, AGREEING_BITS)
+    own, other = query.places[pairs[:, 0]], stored.places[pairs[:, 1]]
+    off = np.hypot(*(mapped(homography, own[:, :2].astype(np.float64)) - other[:, :2]).T)
+    scale = np.sqrt(abs(np.linalg.det(linear_at(homography, region.mean(axis=0)))))
+    scaled = np.abs(np.log2(own[:, 2] * scale / other[:, 2]))
+    close = pairs[(off < _CLOSE * side) & (scaled < MOST_SCALED)]
+    return np.asarray(close[:, :2], np.int64)
 
 
 def _pairs_within(queries: NDArray[np.uint64], stored: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
@@ -114,20 +135,15 @@ def _agreeing(
     return most_agreeing(queries, stored, pairs, *sides, *limits, _MOST_TRIED, marks), marks
 
 
-def _on_a_line(places: Floats) -> bool:
-    """Whether places spread in one direction much less than in the other; as two always do."""
-    spreads = np.linalg.svd(places[:, :2] - places[:, :2].mean(axis=0), compute_uv=False)
-    return bool(spreads[-1] < _LEAST_BROAD * spreads[0]) or len(places) < 3
-
-
-def _fitted(queries: Floats, stored: Floats) -> NDArray[np.float64]:
-    """The affine map, float64[2, 3], that takes places nearest to others; a similarity if on a line."""
+def _fitted(queries: Floats, stored: Floats) -> Homography:
+    """The affine map that takes places nearest to others; a similarity if on a line."""
     x, y = queries[:, 0].astype(np.float64), queries[:, 1].astype(np.float64)
     zero, one = np.zeros_like(x), np.ones_like(x)
     wanted = stored[:, :2].astype(np.float64).T.ravel()
-    if _on_a_line(queries) or _on_a_line(stored):
+    if on_a_line(queries) or on_a_line(stored):
         rows = np.concatenate([np.stack([x, -y, one, zero], axis=1), np.stack([y, x, zero, one], axis=1)])
         a, b, right, down = np.linalg.lstsq(rows, wanted, rcond=None)[0]
-        return np.array([[a, -b, right], [b, a, down]])
+        return np.array([[a, -b, right], [b, a, down], [0, 0, 1]])
     places = np.stack([x, y, one], axis=1)
-    return np.asarray(np.linalg.lstsq(places, stored[:, :2].astype(np.float64), rcond=None)[0].T, np.float64)
+    affine = np.linalg.lstsq(places, stored[:, :2].astype(np.float64), rcond=None)[0].T
+    return np.vstack([affine, [0, 0, 1]])

@@ -22,7 +22,9 @@ EVIDENCE: dict[str, Any] = {
     "region": [[0.0, 0.0], [512.0, 0.0], [512.0, 384.0], [0.0, 384.0]],
     "found_region": [[401.5, 38.2], [84.1, 38.2], [84.1, 276.3], [401.5, 276.3]],
     "inliers": 61,
+    "close": 74,
     "score": 0.971,
+    "shift": 0.14,
 }
 MATCH: dict[str, Any] = _FOUND | {
     "match_id": "6f8a7a52-8a0e-4a0b-b7a6-7a7d3a3b8f10",

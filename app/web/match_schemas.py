@@ -42,8 +42,12 @@ class Evidence(BaseModel):
     )
     region: list[Corner] = Field(description="Corners, x and y, of what both show in the image asked about.")
     found_region: list[Corner] = Field(description="The same in the image found.")
-    inliers: int = Field(description="Keypoints that agree.")
+    inliers: int = Field(description="Keypoints that agree about.")
+    close: int = Field(description="Keypoints that agree almost exactly.")
     score: float = Field(description="Median correlation of the pixels, block by block, -1 to 1.")
+    shift: float = Field(
+        description="Pixels in 320 that these blocks lie beside where they should, at the median."
+    )
 
 
 class Match(BaseModel):
@@ -79,7 +83,9 @@ def evidence_json(found: Found) -> Evidence:
         region=_corners(found.region),
         found_region=_corners(found.other_region),
         inliers=found.inliers,
-        score=found.score,
+        close=found.close,
+        score=round(found.score, 4),
+        shift=round(found.shift, 3),
     )
 
 

@@ -10,7 +10,7 @@ from skimage import data
 from app.matching.alignment import BLOCK, LEAST_BLOCKS, align, overlap_of
 from app.matching.alignment_kernels import compare_blocks, normalise_locally
 
-WHERE_IT_IS = np.array([[1.0, 0, 0], [0, 1, 0]])
+WHERE_IT_IS = np.eye(3)
 
 
 def picture(name: str, long_side: int = 400) -> Image.Image:
@@ -19,16 +19,18 @@ def picture(name: str, long_side: int = 400) -> Image.Image:
     return found
 
 
-def moved(affine: np.ndarray, *, right: float, down: float, turned: float = 0.0) -> np.ndarray:
+def moved(where: np.ndarray, *, right: float, down: float, turned: float = 0.0) -> np.ndarray:
     """The same map, a little wrong."""
     turn = np.array([[np.cos(turned), -np.sin(turned)], [np.sin(turned), np.cos(turned)]])
-    return np.column_stack([turn @ affine[:, :2], turn @ affine[:, 2] + (right, down)])
+    return np.vstack(
+        [np.column_stack([turn @ where[:2, :2], turn @ where[:2, 2] + (right, down)]), [0, 0, 1]]
+    )
 
 
 def off(homography: np.ndarray, wanted: np.ndarray, size: tuple[int, int]) -> float:
     """By how many pixels of the stored picture the corners of a query of that size are put wrong at most."""
     corners = np.array([[0, 0, 1], [size[0], 0, 1], [size[0], size[1], 1], [0, size[1], 1]], float)
-    there, true = corners @ homography.T, corners @ np.vstack([wanted, [0, 0, 1]]).T
+    there, true = corners @ homography.T, corners @ wanted.T
     return float(np.abs(there[:, :2] / there[:, 2:] - true[:, :2]).max())
 
 
@@ -37,7 +39,7 @@ def test_a_crop_is_laid_where_it_was_cut_from(name):
     stored = picture(name)
     left, top = 60, 40
     query = stored.crop((left, top, left + 200, top + 180)).resize((300, 270), Image.Resampling.BICUBIC)
-    true = np.array([[200 / 300, 0, left], [0, 180 / 270, top]])
+    true = np.array([[200 / 300, 0, left], [0, 180 / 270, top], [0, 0, 1]])
     found = align(query, stored, moved(true, right=5, down=-4, turned=0.03))
     assert found is not None
     assert found.score > 0.97
@@ -47,7 +49,7 @@ def test_a_crop_is_laid_where_it_was_cut_from(name):
 def test_a_turned_and_mirrored_copy_is_laid_on_its_source():
     stored = picture("astronaut")
     query = stored.transpose(Image.Transpose.TRANSPOSE)
-    true = np.array([[0, 1.0, 0], [1.0, 0, 0]])
+    true = np.array([[0, 1.0, 0], [1.0, 0, 0], [0, 0, 1]])
     found = align(query, stored, moved(true, right=4, down=-3))
     assert found is not None
     assert found.score > 0.97
@@ -60,7 +62,7 @@ def test_a_tilted_copy_is_laid_by_a_homography():
     tilt = (1.04, 0.03, 4.0, 0.02, 1.02, 3.0, 1e-4, 1.5e-4)  # from the query's pixels to the stored picture's
     query = stored.transform(stored.size, Image.Transform.PERSPECTIVE, tilt, Image.Resampling.BICUBIC)
     true = np.append(tilt, 1).reshape(3, 3)
-    found = align(query, stored, np.array([[1.0, 0, 0], [0, 1.0, 0]]))
+    found = align(query, stored, WHERE_IT_IS)
     assert found is not None
     assert found.score > 0.95
     inner = np.array(
@@ -154,10 +156,11 @@ def test_blocks_are_correlated_as_defined(seed, height, width):
     template, picture = np.random.default_rng(seed).uniform(0, 255, (2, height, width)).astype(np.float32)
     # With a margin, so that every pixel of the template lies on the picture, however the warp is rounded.
     around = np.pad(picture, 1)
+    normal = template - template.mean(), around - around.mean()
     unit = 0.5 * max(height, width)
     warp = np.array([[unit, 0, 0.5 * (width + 1)], [0, unit, 0.5 * (height + 1)], [0, 0, 1.0]])
-    scores = np.empty(100, np.float32)
-    count = compare_blocks(template, around, warp, BLOCK, 0.0, scores)
+    scores, shifts = np.empty((2, 100), np.float32)
+    count = compare_blocks(template, *normal, warp, BLOCK, 0.0, scores, shifts)
     wanted = [
         np.corrcoef(
             template[top : top + BLOCK, left : left + BLOCK].ravel(),
@@ -167,3 +170,44 @@ def test_blocks_are_correlated_as_defined(seed, height, width):
         for left in range(0, width - BLOCK + 1, BLOCK)
     ]
     np.testing.assert_allclose(scores[:count], wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(("right", "down"), [(0.0, 0.0), (0.4, 0.0), (0.0, -0.3), (0.3, 0.3)])
+def test_blocks_are_shifted_by_as_many_pixels_as_they_lie_beside_where_they_should(right, down):
+    template = np.asarray(picture("coffee", 200), np.float32)
+    template = template - template.mean()
+    height, width = template.shape
+    unit = 0.5 * max(height, width)
+    warp = np.array([[unit, 0, 0.5 * (width - 1) + right], [0, unit, 0.5 * (height - 1) + down], [0, 0, 1.0]])
+    scores, shifts = np.empty((2, 1000), np.float32)
+    count = compare_blocks(template, template, template, warp, BLOCK, 0.7, scores, shifts)
+    assert count > 50
+    assert np.median(shifts[:count]) == pytest.approx(np.hypot(right, down), abs=0.15)
+
+
+def test_a_copy_is_shifted_by_little_and_things_that_moved_by_more():
+    stored = picture("coffee")
+    noisy = np.asarray(stored, float) + np.random.default_rng(1).normal(0, 12, (stored.height, stored.width))
+    noisy = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    found = align(noisy, stored, moved(WHERE_IT_IS, right=3, down=2))
+    assert found is not None
+    assert found.shift < 0.4
+    # Two halves that a homography can't bring together, as where one thing stands before another.
+    apart = stored.copy()
+    half = (0, 0, stored.width // 2, stored.height)
+    apart.paste(stored.crop(half), (-3, 2))
+    apart.paste(stored.crop((half[2] - 3, 0, stored.width, stored.height)), (half[2], -2))
+    other = align(apart, stored, WHERE_IT_IS)
+    assert other is not None
+    assert other.alike > 0.7 * other.blocks
+    assert other.shift > 0.6
+
+
+def test_no_frame_shows_more_than_the_smaller_picture_has():
+    stored = picture("astronaut")
+    query = stored.resize((90, 90), Image.Resampling.LANCZOS)
+    found = align(query, stored, np.diag([stored.width / 90, stored.height / 90, 1.0]))
+    assert found is not None
+    assert found.blocks <= (90 // BLOCK + 1) ** 2
+    assert found.score > 0.95
+    assert found.shift < 0.3

@@ -110,7 +110,7 @@ def test_same_bytes_come_before_same_pixels_and_those_before_near() -> None:
         compare(picture(zeros, 1, 1), picture(zeros, 2, 1), RULE),
         compare(picture(zeros, 1, 1), picture(zeros, 2, 2), RULE),
         compare(picture(zeros, 1, 1), picture(~zeros, 2, 2), RULE, seen()),
-        compare(picture(zeros, 1, 1), picture(~zeros, 2, 2), RULE, seen(score=0.3)),
+        compare(picture(zeros, 1, 1), picture(~zeros, 2, 2), RULE, seen(shift=2.0)),
     ]
     assert [found and found.kind for found in kinds] == list(KINDS)
     assert [found and found.rank for found in kinds] == [0, 1, 2, 3, 4]
@@ -118,7 +118,7 @@ def test_same_bytes_come_before_same_pixels_and_those_before_near() -> None:
 
 def seen(**changed: Any) -> Evidence:
     """What a copy looks like, but for what is given."""
-    told = {"score": 0.9, "low": 0.9, "inliers": 40, "bits": 4, "blocks": 400}
+    told = {"score": 0.9, "inliers": 40, "bits": 4, "close": 30, "shift": 0.2, "alike": 380, "blocks": 400}
     return replace(of_whole("rotate_90", (100, 80), (80, 100)), **(told | changed))
 
 
@@ -126,15 +126,19 @@ def seen(**changed: Any) -> Evidence:
     ("changed", "kind"),
     [
         ({}, "edited_copy"),
-        ({"inliers": 10, "bits": 8}, "edited_copy"),
-        ({"inliers": 10, "bits": 8, "blocks": 24}, None),
-        ({"score": RULE.copy_score - 0.01}, "same_scene"),
-        ({"low": RULE.copy_low - 0.01}, "same_scene"),
-        ({"low": -0.5, "score": RULE.clear_score}, "edited_copy"),
-        ({"low": -0.5, "score": RULE.clear_score, "bits": 6}, "same_scene"),
-        ({"low": -0.5, "inliers": RULE.scene_inliers}, "same_scene"),
-        ({"low": -0.5, "inliers": RULE.scene_inliers - 1}, None),
-        ({"score": -1.0, "low": -1.0, "inliers": 5, "blocks": 0}, None),
+        ({"inliers": 6, "bits": 10}, "edited_copy"),
+        ({"close": RULE.copy_close}, "edited_copy"),
+        ({"close": RULE.copy_close - 1}, "same_scene"),
+        ({"alike": 200}, "edited_copy"),
+        ({"alike": 100}, "same_scene"),
+        ({"shift": 0.6}, "edited_copy"),
+        ({"shift": 1.5}, "same_scene"),
+        ({"shift": 0.6, "alike": 250, "close": 6}, "same_scene"),
+        ({"shift": 0.6, "alike": 30, "blocks": 30}, "edited_copy"),
+        ({"shift": 0.6, "alike": 12, "blocks": 12}, "same_scene"),
+        ({"shift": 1.5, "inliers": RULE.scene_inliers}, "same_scene"),
+        ({"shift": 1.5, "inliers": RULE.scene_inliers - 1}, None),
+        ({"score": -1.0, "shift": 12.0, "close": 0, "inliers": 5, "alike": 0, "blocks": 0}, None),
     ],
 )
 def test_a_part_is_a_copy_by_its_pixels_and_of_the_same_scene_by_its_keypoints(changed, kind) -> None:
@@ -147,19 +151,17 @@ def test_a_part_is_a_copy_by_its_pixels_and_of_the_same_scene_by_its_keypoints(c
         assert found.nearest >= 0
 
 
-@pytest.mark.parametrize("pages", [(True, False), (False, True), (True, True)])
-def test_of_a_page_nearly_all_of_the_part_must_be_the_same(pages) -> None:
+def test_of_text_nearly_all_must_be_the_same() -> None:
     zeros = np.zeros((8, 8), np.uint64)
-    query, other = picture(zeros, 1, 1, page=pages[0]), picture(~zeros, 2, 2, page=pages[1])
-    limit = RULE.page_copy_low
-    kinds = [compare(query, other, RULE, seen(low=low)) for low in (limit, limit - 0.01)]
+    query, other = picture(zeros, 1, 1), picture(~zeros, 2, 2)
+    least = round(400 * RULE.text_copy_share)
+    kinds = [compare(query, other, RULE, seen(page=True, alike=alike)) for alike in (least, least - 1)]
     assert [found and found.kind for found in kinds] == ["edited_copy", None]
-    assert compare(query, other, RULE, seen(low=0.0, score=1.0)) is None
 
 
 def test_what_whole_images_tell_comes_before_what_parts_do() -> None:
     zeros = np.zeros((8, 8), np.uint64)
-    for told in (seen(score=RULE.near_score, low=0.0), seen(score=0.0, blocks=49), seen(score=1.0)):
+    for told in (seen(score=RULE.near_score, alike=0), seen(score=0.0, blocks=49), seen(score=1.0)):
         found = compare(picture(zeros, 1, 1), picture(zeros, 2, 2), RULE, told)
         assert found is not None
         assert (found.kind, found.transform) == ("near_duplicate", "identity")
@@ -169,10 +171,10 @@ def test_what_whole_images_tell_comes_before_what_parts_do() -> None:
 def test_what_differs_when_laid_on_each_other_is_no_near_duplicate() -> None:
     zeros = np.zeros((8, 8), np.uint64)
     query, other = picture(zeros, 1, 1), picture(zeros, 2, 2)
-    found = compare(query, other, RULE, seen(score=RULE.near_score - 0.01, blocks=50))
+    found = compare(query, other, RULE, seen(score=RULE.near_score - 0.01, alike=0, blocks=50))
     assert found is not None
     assert found.kind == "same_scene"
-    assert compare(query, other, RULE, seen(score=0.0, blocks=50, inliers=6)) is None
+    assert compare(query, other, RULE, seen(score=0.0, alike=0, blocks=50, inliers=6)) is None
     for same in (picture(zeros, 1, 1), picture(zeros, 2, 1)):  # by its bytes, and by its pixels
         found = compare(query, same, RULE, seen(score=0.0, blocks=50))
         assert found is not None

@@ -12,7 +12,14 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.keypoints import keypoints
 from app.matching.overlap_kernels import find_pairs, most_agreeing
-from app.matching.overlaps import AGREEING_BITS, LEAST_AGREEING, LEAST_PROPOSING, PROPOSING_BITS, find_overlap
+from app.matching.overlaps import (
+    AGREEING_BITS,
+    LEAST_AGREEING,
+    LEAST_PROPOSING,
+    PROPOSING_BITS,
+    close_pairs,
+    find_overlap,
+)
 from tests.pictures import PHOTOS, photo
 
 QUERY, STORED = (500, 380), (640, 512)
@@ -201,7 +208,7 @@ def test_a_copy_among_others_is_found_where_it_is_in_every_state(
     found = find_overlap(query, QUERY, stored, STORED)
     assert found is not None
     assert found.state == STATES[state]
-    assert farthest_off(found.affine, affine, QUERY) < 1e-3
+    assert farthest_off(found.homography[:2], affine, QUERY) < 1e-3
     paired = np.column_stack([np.arange(shared), outliers + np.arange(shared)])
     assert sorted(found.pairs.tolist()) == paired.tolist()
     # Places of which two fall on one of 256 x 256 count once.
@@ -233,7 +240,7 @@ def test_pairs_are_places_of_both_in_whatever_order_they_come():
     assert (order[found.pairs[:, 1]] == found.pairs[:, 0]).all()
     assert len(found.pairs) == 30
     np.testing.assert_allclose(
-        mapped(found.affine, query.places[found.pairs[:, 0]]),
+        mapped(found.homography[:2], query.places[found.pairs[:, 0]]),
         copy.places[order][found.pairs[:, 1], :2],
         atol=0.05,
     )
@@ -328,7 +335,7 @@ def test_the_state_that_most_agree_on_is_told():
     for stored in (together(plain, mirrored), together(mirrored, plain)):
         found = find_overlap(query, QUERY, stored, STORED)
         assert found.state == "mirrored"
-        assert farthest_off(found.affine, affine, QUERY) < 1e-3
+        assert farthest_off(found.homography[:2], affine, QUERY) < 1e-3
 
 
 @pytest.mark.parametrize("share", [0.9, 1.1])
@@ -368,7 +375,7 @@ def test_of_too_many_pairs_the_nearest_are_kept():
     other.codes[:] = 1
     found = find_overlap(together(crowd, query), QUERY, together(other, copy), STORED)
     assert found.count >= 20
-    assert farthest_off(found.affine, affine, QUERY) < 0.01
+    assert farthest_off(found.homography[:2], affine, QUERY) < 0.01
 
 
 def test_150_nearer_pairs_that_agree_on_nothing_hide_no_copy():
@@ -378,7 +385,7 @@ def test_150_nearer_pairs_that_agree_on_nothing_hide_no_copy():
     elsewhere = Keypoints(decoys.codes, random_points(rng, 150, STORED).places)
     found = find_overlap(together(decoys, query), QUERY, together(elsewhere, copy), STORED)
     assert found.count >= 20
-    assert farthest_off(found.affine, affine, QUERY) < 0.01
+    assert farthest_off(found.homography[:2], affine, QUERY) < 0.01
 
 
 def test_given_keypoints_stay_as_they_are():
@@ -416,7 +423,7 @@ def test_keypoints_on_a_line_tell_how_the_picture_lies(noise):
     copy.places[:, :2] += rng.normal(0, noise, (12, 2))
     found = find_overlap(points, QUERY, copy, STORED)
     assert found.count == 12
-    assert farthest_off(found.affine, affine, QUERY) < 0.05
+    assert farthest_off(found.homography[:2], affine, QUERY) < 0.05
 
 
 def test_a_line_of_text_tells_how_its_page_lies():
@@ -427,7 +434,7 @@ def test_a_line_of_text_tells_how_its_page_lies():
     copy = placed_on((512, 512), page, affine, fill=255)
     found = find_overlap(keypoints(page), page.size, keypoints(copy), copy.size)
     assert found.count >= LEAST_AGREEING
-    assert farthest_off(found.affine, affine, page.size) < 0.05
+    assert farthest_off(found.homography[:2], affine, page.size) < 0.05
 
 
 # --- copies of photos ---
@@ -493,7 +500,7 @@ def test_a_copy_of_a_photo_is_found_where_it_is(name, edit):
     assert found is not None
     assert found.state == STATES[state]
     assert found.count >= 20
-    assert farthest_off(found.affine, affine, picture.size) < 0.015
+    assert farthest_off(found.homography[:2], affine, picture.size) < 0.015
 
 
 @pytest.mark.parametrize("name", PHOTOS)
@@ -501,3 +508,38 @@ def test_different_photos_do_not_overlap(name):
     for other in set(PHOTOS) - {name}:
         sizes = small(name).size, small(other).size
         assert find_overlap(points_of(name), sizes[0], points_of(other), sizes[1]) is None
+
+
+# --- tilted copies ---
+
+
+def tilted(places, homography):
+    moved = np.column_stack([places[:, :2], np.ones(len(places))]) @ homography.T
+    return moved[:, :2] / moved[:, 2:]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_tilted_copy_is_found_where_it_is(seed):
+    """Far from its middle an affine map puts it up to 30 pixels wrong."""
+    rng = np.random.default_rng(seed)
+    query = random_points(rng, 60, QUERY)
+    copy, affine = copied(rng, query, 0, 0.8, 10, (60, 20))
+    true = np.vstack([affine, [0, 0, 1]]) @ np.array([[1, 0, 0], [0, 1, 0], [2e-4, 3e-4, 1]])
+    copy.places[:, :2] = tilted(query.places, true)
+    stored = together(copy, random_points(rng, 60, STORED))
+    found = find_overlap(together(query, random_points(rng, 60, QUERY)), QUERY, stored, STORED)
+    np.testing.assert_allclose(tilted(query.places, found.homography), copy.places[:, :2], atol=0.5)
+
+
+def test_close_pairs_are_those_that_lie_where_the_homography_says_and_are_as_large():
+    rng = np.random.default_rng(4)
+    query = random_points(rng, 40, QUERY)
+    copy, affine = copied(rng, query, 0, 0.8, 10, (60, 20))
+    homography = np.vstack([affine, [0, 0, 1]])
+    region = np.array([[0, 0], [QUERY[0], 0], QUERY, [0, QUERY[1]]], np.float64)
+    copy.places[:10, 0] += 3  # beside where they should be
+    copy.places[10:15, 2] *= 2  # twice as large
+    copy.codes[15:18, 0] = ~copy.codes[15:18, 0]  # another hash
+    found = close_pairs(homography, 0, query, copy, region, 512)
+    assert sorted(found.tolist()) == [[number, number] for number in range(18, 40)]
+    assert close_pairs(homography, 0, first_of(query, 0), copy, region, 512).shape == (0, 2)

@@ -138,9 +138,7 @@ def test_rescreening_applies_another_rule_to_what_is_stored(
     uploaded(client, "KD-1", encoded(photo()))
     second = uploaded(client, "KD-2", encoded(photo().crop((5, 5, 505, 508))))
     third = uploaded(client, "KD-3", encoded(photo(), quality=90))
-    with_rule(
-        parts, near=0, verifier=0, page_verifier=0, copy_strength=99, clear_strength=99, scene_inliers=10_000
-    )
+    with_rule(parts, near=0, verifier=0, page_verifier=0, copy_strength=99, scene_inliers=10_000)
     job = finished(client, client.post("/admin/reindex", params={"rescreen": True}).json()["job_id"])
     assert job["result"]["rescreened"] == 3
     assert client.get(f"/images/{second['image_id']}").json()["matches"] == []
