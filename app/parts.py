@@ -50,7 +50,6 @@ def rule_from(settings: Settings) -> Rule:
         page_verifier=settings.page_verifier_distance,
         near_score=settings.near_duplicate_score,
         copy_strength=settings.copy_strength,
-        copy_close=settings.copy_close,
         text_copy_share=settings.text_copy_share,
         scene_inliers=settings.scene_inliers,
     )

@@ -11,6 +11,7 @@ from app.catalog.filters import Filter
 from app.catalog.occurrences import Owners
 from app.catalog.rows import AnyRow
 from app.patterns import (
+    KEYPOINTS,
     Occurrence,
     cluster_page,
     cohesion,
@@ -106,11 +107,12 @@ def _clusters(
             facts=[
                 ("Cluster", str(row.cluster_id)),
                 ("Medoid", "deleted since" if row.medoid is None else str(row.medoid)),
-                ("Cohesion", f"{cohesion(run, found.mean_distance):.2f}"),
+                ("Cohesion", "copies" if alike is None else f"{alike:.2f}"),
             ],
             drawn=_drawn(connection, pictures, Owners.cluster(row.id), wanted, found),
         )
         for number, (row, found) in enumerate(page.clusters, 1)
+        for alike in [cohesion(run, found.mean_distance)]
     ]
 
 
@@ -157,10 +159,14 @@ def _section(
 def _run_facts(run: AnyRow) -> list[tuple[str, str]]:
     left_out = sum(run.left_out.values())
     return [
-        ("Clusters", f"by {run.fingerprint}, within {run.max_distance} bits, {run.min_size} images and more"),
+        ("Clusters", f"by {run.fingerprint}, {_within(run)}, {run.min_size} images and more"),
         ("Clustered", f"{run.created_at:%Y-%m-%d %H:%M} UTC, {_filter_text(Filter.of_json(run.filter))}"),
         ("In no cluster", f"{run.outside:,} images; {left_out:,} without that fingerprint"),
     ]
+
+
+def _within(run: AnyRow) -> str:
+    return "of copies" if run.fingerprint == KEYPOINTS else f"within {run.max_distance} bits"
 
 
 def _template_facts(row: AnyRow) -> list[tuple[str, str]]:

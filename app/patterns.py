@@ -22,11 +22,13 @@ from app.matching.templates import COLOURS, PATTERN
 from app.storage import Pictures, open_rendition
 
 MEDOID, SINGLE = LINKAGES = ("medoid", "single")
+KEYPOINTS = "keypoints"
+"""Clustered by are the copies that these and whole images tell: pictures of one family, however edited."""
 BITS_OF = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, PATTERN: 64 * PATTERN_WORDS}
 """Of the code that a fingerprint is clustered by: for patterns all of their bits."""
-FINGERPRINTS = tuple(BITS_OF)
+FINGERPRINTS = (*BITS_OF, KEYPOINTS)
 _NEAR = {"tight": 4, "usual": 8, "loose": 12}
-LOOSENESS = dict.fromkeys(FINGERPRINTS, _NEAR) | {PATTERN: {"tight": 64, "usual": 72, "loose": 80}}
+LOOSENESS = dict.fromkeys(BITS_OF, _NEAR) | {PATTERN: {"tight": 64, "usual": 72, "loose": 80}}
 """Bits by name, for each fingerprint. Those of patterns: docs/decisions/0012."""
 USUAL = "usual"
 MOST_LINKED = 8
@@ -71,7 +73,7 @@ class Trends:
 def question(
     *,
     fingerprint: str,
-    linkage: str,
+    linkage: str | None,
     max_distance: int | None,
     looseness: str | None,
     min_size: int | None,
@@ -80,10 +82,31 @@ def question(
     """What is to be clustered how. Raises InvalidValue for what does not go together or is out of range."""
     if fingerprint not in FINGERPRINTS:
         raise InvalidValue(f"fingerprint must be one of {', '.join(FINGERPRINTS)}", field="fingerprint")
+    linkage = linkage or (SINGLE if fingerprint == KEYPOINTS else MEDOID)
     if linkage not in LINKAGES:
         raise InvalidValue(f"linkage must be one of {', '.join(LINKAGES)}", field="linkage")
     if max_distance is not None and looseness is not None:
         raise InvalidValue("give max_distance or looseness, not both", field="looseness")
+    least = LEAST_SIZES[linkage] if min_size is None else min_size
+    if least < 2:
+        raise InvalidValue("min_size must be 2 or more: one image is no cluster", field="min_size", limit=2)
+    if fingerprint == KEYPOINTS:
+        _check_families(linkage, max_distance=max_distance, looseness=looseness)
+        return Question(fingerprint, linkage, 0, least, wanted)
+    return Question(
+        fingerprint, linkage, _radius(fingerprint, linkage, max_distance, looseness), least, wanted
+    )
+
+
+def _check_families(linkage: str, **distances: object) -> None:
+    if linkage != SINGLE:
+        raise InvalidValue("keypoints tell what is a copy of what: by single linkage alone", field="linkage")
+    for name, given in distances.items():
+        if given is not None:
+            raise InvalidValue(f"{name} is no part of clusters by keypoints: copies have none", field=name)
+
+
+def _radius(fingerprint: str, linkage: str, max_distance: int | None, looseness: str | None) -> int:
     named = LOOSENESS[fingerprint]
     if looseness is not None and looseness not in named:
         raise InvalidValue(f"looseness must be one of {', '.join(named)}", field="looseness")
@@ -101,10 +124,7 @@ def question(
             field="max_distance",
             limit=most,
         )
-    least = LEAST_SIZES[linkage] if min_size is None else min_size
-    if least < 2:
-        raise InvalidValue("min_size must be 2 or more: one image is no cluster", field="min_size", limit=2)
-    return Question(fingerprint, linkage, radius, least, wanted)
+    return radius
 
 
 def occurrences_of(
@@ -169,8 +189,13 @@ def found_cluster(connection: Connection, cluster_id: UUID) -> AnyRow:
     return clusters.by_row_id(connection, [row.id])[row.id]
 
 
-def cohesion(run: AnyRow, mean_distance: float) -> float:
-    """How alike the members are: 1 where all are equal to the medoid, 0 where they are no nearer than by chance."""
+def cohesion(run: AnyRow, mean_distance: float) -> float | None:
+    """How alike the members are: 1 where all are equal to the medoid, 0 where they are no nearer than by chance.
+
+    None of copies, which are or are not.
+    """
+    if run.fingerprint == KEYPOINTS:
+        return None
     return max(0.0, 1 - mean_distance / (BITS_OF[run.fingerprint] / 2))
 
 

@@ -75,9 +75,6 @@ class Settings(BaseSettings):
     copy_strength: float = Field(
         default=2.3, description="Logarithm of the odds that a part of a picture is a copy, at least."
     )
-    copy_close: int = Field(
-        default=6, ge=0, description="Keypoints of a copy that agree almost exactly, at least."
-    )
     text_copy_share: float = Field(
         default=0.99, ge=0, le=1, description="Share that is alike of a copy that is text on plain ground."
     )

@@ -16,10 +16,9 @@ def plot(copies: Sequence[Evidence], pairs: Sequence[Evidence], rule: Rule, path
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     told = np.linspace(-6, 12, 181)
     for name, found, colour in (("copies", copies, "#1f69c1"), ("pairs of photos", pairs, "#c4161c")):
-        enough = [each for each in found if each.close >= rule.copy_close]
-        shift, share = np.array([(each.shift, each.alike / max(each.blocks, 1)) for each in enough]).T
-        left.plot(shift, share, ".", markersize=2.5, color=colour, alpha=0.5, label=f"{len(enough):,} {name}")
-        strengths = np.array([strength(each) for each in enough])
+        shift, share = np.array([(each.shift, each.alike / max(each.blocks, 1)) for each in found]).T
+        left.plot(shift, share, ".", markersize=2.5, color=colour, alpha=0.5, label=f"{len(found):,} {name}")
+        strengths = np.array([strength(each) for each in found])
         right.plot(
             told, [(strengths >= least).sum() / len(found) for least in told], color=colour, label=name
         )
@@ -32,7 +31,7 @@ def plot(copies: Sequence[Evidence], pairs: Sequence[Evidence], rule: Rule, path
     right.axvline(rule.copy_strength, color="black", linewidth=0.8)
     right.set(
         xlabel="strength, at least",
-        ylabel=f"share of these, of which {rule.copy_close} keypoints agree closely",
+        ylabel="share of these",
         yscale="log",
     )
     right.legend(loc="lower left")

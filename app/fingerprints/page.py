@@ -1,6 +1,7 @@
 """Whether a picture is text on a plain light ground: a scanned letter, form or receipt."""
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 # Measured on normalised pictures: 100 drawn letters, forms and receipts, as drawn, halved and quartered, and
@@ -15,23 +16,20 @@ _SIDE = 512
 _AROUND_INK = 20  # pixels
 _EVEN = 230.0
 _EVEN_INK = 72  # levels: rough surfaces in even light have spots of half of that
+_EVEN_LIGHT = 210  # levels: the ground of pages has 215 and more once it is evened
+_LEAST_EVEN_CHANGES = 15.0  # their mean: photographed pages have 17 and more, most photos less
 
 
-def is_page(grey: Image.Image, counts: np.ndarray, ink: int = _INK) -> bool:
+def is_page(grey: Image.Image, counts: np.ndarray) -> bool:
     """Whether a normalised picture in mode L, with these numbers of pixels int64[256] by level, is a page.
 
-    Its median level is light and most of it has that level; and between ground and ink, so many levels darker, it
-    changes often, along rows and along columns, in every 512 pixels.
+    Its median level is light and most of it has that level; and between ground and ink it changes
+    often, along rows and along columns, in every 512 pixels.
     """
     ground = ground_level(counts)
     if ground < _LIGHT or share_around(counts, ground, _AROUND) < _LEAST_GROUND:
         return False
-    dark = np.asarray(grey) < ground - ink
-    changes = (
-        np.count_nonzero(dark[:, 1:] != dark[:, :-1]) * _SIDE / dark.size,
-        np.count_nonzero(dark[1:] != dark[:-1]) * _SIDE / dark.size,
-    )
-    return bool(min(changes) >= _LEAST_CHANGES)
+    return min(_changes(np.asarray(grey) < ground - _INK)) >= _LEAST_CHANGES
 
 
 def is_text(grey: Image.Image) -> bool:
@@ -45,7 +43,22 @@ def is_text(grey: Image.Image) -> bool:
     )
     even = pixels * (_EVEN / np.maximum(np.asarray(ground, np.float32), 1))
     levels = np.clip(even, 0, 255).astype(np.uint8)
-    return is_page(Image.fromarray(levels), np.bincount(levels.ravel(), minlength=256), _EVEN_INK)
+    counts = np.bincount(levels.ravel(), minlength=256)
+    level = ground_level(counts)
+    across, down = _changes(levels < level - _EVEN_INK)
+    return (
+        level >= _EVEN_LIGHT
+        and share_around(counts, level, _AROUND) >= _LEAST_GROUND
+        and min(across, down) >= _LEAST_CHANGES
+        and across * down >= _LEAST_EVEN_CHANGES**2
+    )
+
+
+def _changes(dark: NDArray[np.bool_]) -> tuple[float, float]:
+    """How often it changes between dark and light along a row and along a column of 512 pixels."""
+    share = _SIDE / dark.size
+    across, down = np.count_nonzero(dark[:, 1:] != dark[:, :-1]), np.count_nonzero(dark[1:] != dark[:-1])
+    return float(across * share), float(down * share)
 
 
 def ground_level(counts: np.ndarray) -> int:

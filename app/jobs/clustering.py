@@ -12,14 +12,18 @@ from sqlalchemy import Connection
 
 from app.catalog import clusters as stored
 from app.catalog.clusters import Members, NewCluster, NewRun, Question
+from app.catalog.copies import Copies, read_copies
 from app.catalog.filters import Filter
 from app.catalog.fingerprints import Codes, copy_codes
 from app.catalog.rows import AnyRow
 from app.jobs.apart import done_apart
 from app.jobs.progress import Progress
 from app.matching.clusters import Clusters
+from app.matching.families import joined
+from app.matching.kinds import COPIES
 from app.matching.succession import succession
 from app.parts import Parts
+from app.patterns import KEYPOINTS
 
 CLUSTERS = "clusters"
 
@@ -51,16 +55,23 @@ def cluster_images(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
     question = question_of(job.params)
     progress = Progress(parts.engine, job, runner)
     progress.report({"step": "read"}, at_once=True)
-    with parts.engine.connect() as connection:
-        codes = copy_codes(connection, question.fingerprint, question.wanted)
-    total = len(codes.ids)
-    found = _clustered(
-        codes.codes,
-        question,
-        lambda done: progress.report({"step": "cluster", "images": total, "done": round(done, 4)}),
-    )
+    read: Copies | Codes
+    if question.fingerprint == KEYPOINTS:
+        with parts.engine.connect() as connection:
+            read = read_copies(connection, question.wanted, COPIES)
+        total = len(read.ids)
+        found = joined(total, read.pairs, min_size=question.min_size)
+    else:
+        with parts.engine.connect() as connection:
+            read = copy_codes(connection, question.fingerprint, question.wanted)
+        total = len(read.ids)
+        found = _clustered(
+            read.codes,
+            question,
+            lambda done: progress.report({"step": "cluster", "images": total, "done": round(done, 4)}),
+        )
     with parts.engine.begin() as connection:
-        run = _run(connection, question, codes, found)
+        run = _run(connection, question, read, found)
         run_id = stored.replace_run(
             connection, run, lambda done: progress.report({"step": "store", "members": done})
         )
@@ -71,7 +82,7 @@ def cluster_images(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
         "images": total,
         "clusters": len(found),
         "outside": found.outside,
-        "left_out": codes.left_out,
+        "left_out": read.left_out,
         "ended": len(run.ended),
     }
 
@@ -89,10 +100,10 @@ def _clustered(codes: NDArray[np.uint64], question: Question, progress: Callable
     return Clusters(*done_apart("app.jobs.cluster_process", task.getvalue(), progress))
 
 
-def _run(connection: Connection, question: Question, codes: Codes, found: Clusters) -> NewRun:
+def _run(connection: Connection, question: Question, read: Copies | Codes, found: Clusters) -> NewRun:
     """The run to store, with what it carries on of the run before."""
     inside = found.numbers >= 0
-    images, numbers = codes.ids[inside], found.numbers[inside]
+    images, numbers = read.ids[inside], found.numbers[inside]
     before = stored.members_before(connection, question)
     follows = succession(before.images, before.numbers, images, numbers, len(found))
     public = [before.clusters[old] if old >= 0 else uuid4() for old in follows.carried.tolist()]
@@ -103,11 +114,11 @@ def _run(connection: Connection, question: Question, codes: Codes, found: Cluste
         went_to[old].append({"cluster_id": str(public[new]), "images": shared})
     return NewRun(
         question=question,
-        as_of_seq=int(codes.seqs.max(initial=0)),
+        as_of_seq=int(read.seqs.max(initial=0)),
         outside=found.outside,
-        left_out=codes.left_out,
+        left_out=read.left_out,
         clusters=[
-            NewCluster(cluster_id, int(codes.ids[medoid]), origin)
+            NewCluster(cluster_id, int(read.ids[medoid]), origin)
             for cluster_id, medoid, origin in zip(public, found.medoids, came_from, strict=True)
         ],
         images=images,

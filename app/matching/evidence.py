@@ -12,6 +12,7 @@ from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.page import is_text
 from app.matching.alignment import BLOCK, Alignment, align, overlap_of
 from app.matching.homographies import Homography, linear_at
+from app.matching.impulses import without_impulses
 from app.matching.overlaps import Overlap, close_pairs
 
 Size = tuple[int, int]
@@ -153,14 +154,28 @@ def examine(
     other_keypoints: Keypoints,
 ) -> Evidence | None:
     """Lay a picture of mode L on another one as their keypoints agree that it lies; None where it can't be."""
+    own, their = without_impulses(picture, other)
+    told = _examined(own, keypoints, their, overlap, other_keypoints)
+    if told is None:
+        return None
+    if not (_is_text(other, told.points[:, 2:]) and _is_text(picture, told.points[:, :2])):
+        return told
+    if own is not picture:  # thin strokes are no noise
+        told = _examined(picture, keypoints, other, overlap, other_keypoints)
+    return None if told is None else replace(told, page=True)
+
+
+def _examined(
+    picture: Image.Image,
+    keypoints: Keypoints,
+    other: Image.Image,
+    overlap: Overlap,
+    other_keypoints: Keypoints,
+) -> Evidence | None:
     found = align(picture, other, overlap.homography, negative=bool(STATES.index(overlap.state) & 2))
     if found is None:
         return None
-    told = _evidence(found, keypoints, picture.size, overlap, other_keypoints, other.size)
-    if told is None:
-        return None
-    text = _is_text(other, told.points[:, 2:]) and _is_text(picture, told.points[:, :2])
-    return replace(told, page=text)
+    return _evidence(found, keypoints, picture.size, overlap, other_keypoints, other.size)
 
 
 def _is_text(picture: Image.Image, places: NDArray[np.float64]) -> bool:

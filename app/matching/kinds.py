@@ -25,6 +25,7 @@ _VERIFIER_BITS = 256
 _MOST_INLIERS = 1000
 _MANY_BLOCKS = 50  # of a part that has enough on it to tell
 _DOUBTED_BLOCKS = 8  # added to those of a part, not alike: of few blocks most are alike by chance
+_FEW_CLOSE = 6  # keypoints: what so many agree on is no chance
 _SHARPEST = 0.1  # pixels that blocks may lie beside where they should and it says nothing
 _PARTIAL = ("edited_copy", "same_scene")
 # Turned counter-clockwise by none to three quarters, as a picture stands and once it is mirrored.
@@ -42,10 +43,9 @@ class Rule:
     Two pictures that are near as wholes are none the less no near duplicates if, laid on each other, their smallest
     parts correlate by less than `near_score`.
 
-    Of what keypoints find, a picture is a copy whose `strength` is `copy_strength` where as many keypoints as
-    `copy_close` agree almost exactly; of text on plain ground a share of `text_copy_share` is alike as well.
-    What is no copy is of the same scene if as many keypoints as `scene_inliers` agree about; but forms of one
-    layout are not.
+    Of what keypoints find, a picture is a copy whose `strength` is `copy_strength`, and of text on plain ground
+    a share of `text_copy_share` is alike. What is no copy is of the same scene if as many keypoints as
+    `scene_inliers` agree about; but forms of one layout are not.
     """
 
     near: int
@@ -53,7 +53,6 @@ class Rule:
     page_verifier: int
     near_score: float
     copy_strength: float
-    copy_close: int
     text_copy_share: float
     scene_inliers: int
 
@@ -156,7 +155,7 @@ def _contradicted(evidence: Evidence | None, rule: Rule) -> bool:
 
 def kind_of_part(evidence: Evidence, rule: Rule) -> str | None:
     """What a picture is to one that it has a part in common with; None for what may be chance."""
-    copy = strength(evidence) >= rule.copy_strength and evidence.close >= rule.copy_close
+    copy = strength(evidence) >= rule.copy_strength
     if copy and (not evidence.page or evidence.alike >= rule.text_copy_share * evidence.blocks):
         return "edited_copy"
     return "same_scene" if evidence.inliers >= rule.scene_inliers and not evidence.page else None
@@ -169,7 +168,8 @@ def strength(evidence: Evidence) -> float:
     By logistic regression on the copies and the strangers of one half of the photos (docs/decisions/0015).
     """
     share = evidence.alike / (evidence.blocks + _DOUBTED_BLOCKS)
-    return 9.0 * share - 3.3 * log(evidence.shift + _SHARPEST) + 0.3 * log(1 + evidence.close) - 6.1
+    close = 0.3 * log(1 + evidence.close) + 4.0 * log(min(max(evidence.close, 0.5) / _FEW_CLOSE, 1.0))
+    return 9.0 * share - 3.3 * log(evidence.shift + _SHARPEST) + close - 6.1
 
 
 def nearest_transform(evidence: Evidence) -> int:

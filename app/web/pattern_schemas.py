@@ -114,10 +114,11 @@ class NewClusters(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     fingerprint: Literal[FINGERPRINTS] = Field(default="pattern")  # type: ignore[valid-type]
-    linkage: Literal[LINKAGES] = Field(  # type: ignore[valid-type]
-        default="medoid",
+    linkage: Literal[LINKAGES] | None = Field(  # type: ignore[valid-type]
+        default=None,
         description="medoid: all members are within max_distance of the medoid. single: whatever is linked by"
-        " steps of max_distance, for copies only.",
+        " steps of max_distance, for copies only; for keypoints whatever is linked by copies, however edited, and"
+        " there is no distance. Left out, it is medoid, and single for keypoints.",
     )
     max_distance: int | None = Field(
         default=None, ge=0, description=f"Bits, inclusive; of {BITS_OF['pattern']} for pattern."
@@ -196,7 +197,7 @@ class Cluster(BaseModel):
     medoid: str | None = Field(description="The image that stands for it; null when that was deleted since.")
     cohesion: float | None = Field(
         description="1 where all members are equal to the medoid, 0 where they are no nearer to it than by chance;"
-        " null without any."
+        " null without any, and of copies."
     )
     came_from: list[Shared] = Field(description="Clusters of the run before: two and more if they merged.")
     found: Found
@@ -220,7 +221,7 @@ class Member(BaseModel):
     claim_id: str
     uploaded_at: Time
     labels: dict[str, Any]
-    distance: int = Field(description="Bits to the medoid.")
+    distance: int = Field(description="Bits to the medoid; of clusters by keypoints copies, one of another.")
 
 
 class WholeCluster(Cluster):
@@ -327,10 +328,11 @@ def _run_members(row: AnyRow) -> dict[str, Any]:
 
 def cluster_json(run: AnyRow, row: AnyRow, found: Occurrence) -> Cluster:
     """A row of `catalog.clusters.by_row_id`."""
+    alike = cohesion(run, found.mean_distance) if found.images else None
     return Cluster(
         cluster_id=str(row.cluster_id),
         medoid=None if row.medoid is None else str(row.medoid),
-        cohesion=round(cohesion(run, found.mean_distance), 4) if found.images else None,
+        cohesion=None if alike is None else round(alike, 4),
         came_from=row.came_from,
         found=found_json(found),
     )

@@ -9,9 +9,10 @@ from PIL import Image, ImageOps
 from app.fingerprints.keypoints import keypoints
 from app.fingerprints.orientation import TRANSFORMS, turn
 from app.matching.evidence import Evidence, examine, of_whole
-from app.matching.kinds import nearest_transform
+from app.matching.kinds import kind_of_part, nearest_transform
 from app.matching.overlaps import find_overlap
 from tests.pictures import letter, photo, receipt
+from tests.rules import rule
 
 
 def grey() -> Image.Image:
@@ -136,3 +137,21 @@ def test_evidence_of_before_close_keypoints_were_counted_is_still_read():
     for name in ("close", "shift", "alike", "page"):
         del stored[name]
     assert Evidence.from_json(stored).close == 0
+
+
+@pytest.mark.parametrize("draw", [letter, receipt])
+def test_pages_of_one_layout_are_no_copies_of_each_other_and_copies_are(draw):
+    one, other = (draw(seed).convert("L").resize((384, 512)) for seed in (3, 4))
+    assert kind_of_part(seen(one, one), rule()) == "edited_copy"
+    assert kind_of_part(seen(one.crop((0, 0, 384, 400)), one), rule()) == "edited_copy"
+    assert kind_of_part(seen(one, other), rule()) is None
+
+
+def test_a_copy_full_of_impulses_is_found():
+    noisy = np.asarray(grey()).copy()
+    random = np.random.default_rng(5)
+    where = random.uniform(size=noisy.shape) < 0.05
+    noisy[where] = random.choice([0, 255], where.sum())
+    found = seen(Image.fromarray(noisy), grey())
+    assert kind_of_part(found, rule()) == "edited_copy"
+    assert found.score > 0.8

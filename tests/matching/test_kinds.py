@@ -127,8 +127,9 @@ def seen(**changed: Any) -> Evidence:
     [
         ({}, "edited_copy"),
         ({"inliers": 6, "bits": 10}, "edited_copy"),
-        ({"close": RULE.copy_close}, "edited_copy"),
-        ({"close": RULE.copy_close - 1}, "same_scene"),
+        ({"close": 4}, "edited_copy"),
+        ({"close": 1}, "same_scene"),
+        ({"close": 4, "shift": 0.5, "alike": 300}, "same_scene"),
         ({"alike": 200}, "edited_copy"),
         ({"alike": 100}, "same_scene"),
         ({"shift": 0.6}, "edited_copy"),

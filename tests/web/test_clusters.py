@@ -162,7 +162,6 @@ WRONG: list[tuple[bytes | dict[str, Any], str]] = [
     ({"linkage": "single"}, "fingerprint"),
     ({"linkage": "single", "fingerprint": "colorhash"}, "fingerprint"),
     ({"linkage": "complete"}, "linkage"),
-    ({"linkage": None}, "linkage"),
     ({"fingerprint": "segments"}, "fingerprint"),
     ({"fingerprint": ["pattern"]}, "fingerprint"),
     ({"fingerprint": "\ud800"}, "fingerprint"),

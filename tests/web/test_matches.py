@@ -185,3 +185,70 @@ def test_an_image_whose_picture_is_lost_does_not_stop_the_others(
     assert screen_unanswered(engine, parts.intake.screening, older_than_seconds=0) == 3
     shown = client.get("/claims/KD-3/images").json()["images"][0]
     assert kinds(shown) == {"KD-1": "near_duplicate", "KD-2": "edited_copy"}
+
+
+# Families of copies.
+
+
+def clustered(client: TestClient, **asked: Any) -> Any:
+    response = client.post("/clusters", json={"fingerprint": "keypoints"} | asked)
+    assert response.status_code == 202, response.text
+    job = finished(client, response.json()["job_id"])
+    assert job["state"] == "succeeded", job
+    return job["result"]
+
+
+def members(client: TestClient, cluster_id: str) -> dict[str, int]:
+    answer = client.get(f"/clusters/{cluster_id}").json()
+    return {member["claim_id"]: member["distance"] for member in answer["members"]}
+
+
+def test_copies_of_one_picture_are_a_cluster_however_edited(client: TestClient) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    uploaded(client, "KD-2", encoded(crop()))
+    uploaded(client, "KD-3", encoded(pasted()))
+    uploaded(client, "KD-4", encoded(photo("chelsea")))
+    result = clustered(client)
+    assert (result["clusters"], result["images"], result["outside"]) == (1, 4, 1)
+    (found,) = client.get("/clusters").json()["clusters"]
+    assert found["medoid"] == first["image_id"]
+    assert found["cohesion"] is None
+    assert members(client, found["cluster_id"]) == {"KD-1": 0, "KD-2": 1, "KD-3": 1}
+    assert client.get(f"/clusters/{found['cluster_id']}/sheet.png").status_code == 200
+    # The next run carries its id on.
+    uploaded(client, "KD-5", encoded(ImageOps.flip(photo())))
+    assert clustered(client)["ended"] == 0
+    (after,) = client.get("/clusters").json()["clusters"]
+    assert after["cluster_id"] == found["cluster_id"]
+    assert after["found"]["images"] == 4
+
+
+def test_a_family_is_of_the_images_that_are_meant_and_there(client: TestClient) -> None:
+    first = uploaded(client, "KD-1", encoded(photo()))
+    uploaded(client, "KD-2", encoded(crop()))
+    assert clustered(client, labels={"product": "fridge"})["clusters"] == 0
+    assert client.delete(f"/images/{first['image_id']}").status_code == 204
+    assert clustered(client)["clusters"] == 0
+
+
+def test_what_only_shows_the_same_scene_is_in_no_family(client: TestClient, engine: Engine) -> None:
+    uploaded(client, "KD-1", encoded(photo()))
+    uploaded(client, "KD-2", encoded(crop()))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE match SET kind = 'same_scene', rank = 4"))
+    assert clustered(client)["clusters"] == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"linkage": "medoid"}, "linkage"),
+        ({"max_distance": 4}, "max_distance"),
+        ({"looseness": "tight"}, "looseness"),
+    ],
+)
+def test_clusters_by_keypoints_have_no_distance(
+    client: TestClient, asked: dict[str, Any], field: str
+) -> None:
+    response = client.post("/clusters", json={"fingerprint": "keypoints"} | asked)
+    assert_problem(response, 422, field)
