@@ -137,5 +137,5 @@ def _evidence(
         # Deleted meanwhile, and the match is not stored; or lost, and then what is like it is told all the same.
         log.warning("no %s: image %s is compared by keypoints alone", error.filename, row.image_id)
         size = normalised_size(row.width, row.height)
-        return unexamined(look.keypoints, look.size, overlap, keypoints, size)
+        return unexamined(look.keypoints, look.size, overlap, keypoints, size, page=bool(row.page))
     return examine(picture, look.keypoints, other, overlap, keypoints)

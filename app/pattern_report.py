@@ -33,8 +33,8 @@ CAUTIONS = (
         " beside scratch. What made them, and whether it is damage, a person must tell from the pictures."
     ),
     (
-        "A cluster by another fingerprint holds pictures that look alike as wholes: copies and the same scene, not"
-        " the same kind of damage."
+        "A cluster by keypoints is a family of copies, however edited. One by another fingerprint holds pictures"
+        " that look alike as wholes: copies and the same scene, not the same kind of damage."
     ),
     (
         "Damage that is small in its picture is in no cluster of its own: a template finds it. A template without"
@@ -161,12 +161,16 @@ def _run_facts(run: AnyRow) -> list[tuple[str, str]]:
     return [
         ("Clusters", f"by {run.fingerprint}, {_within(run)}, {run.min_size} images and more"),
         ("Clustered", f"{run.created_at:%Y-%m-%d %H:%M} UTC, {_filter_text(Filter.of_json(run.filter))}"),
-        ("In no cluster", f"{run.outside:,} images; {left_out:,} without that fingerprint"),
+        ("In no cluster", f"{run.outside:,} images; {left_out:,} {_left_out(run)}"),
     ]
 
 
 def _within(run: AnyRow) -> str:
     return "of copies" if run.fingerprint == KEYPOINTS else f"within {run.max_distance} bits"
+
+
+def _left_out(run: AnyRow) -> str:
+    return "not compared with all others yet" if run.fingerprint == KEYPOINTS else "without that fingerprint"
 
 
 def _template_facts(row: AnyRow) -> list[tuple[str, str]]:

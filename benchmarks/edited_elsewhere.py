@@ -48,11 +48,12 @@ def _kind_of(path: Path, number: int) -> tuple[str | None, int]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(*, as_json: bool) -> None:
     """Look for them."""
+    photos = photo_files()  # which says so if there is no data
     folders = [folder for folder in sorted((DATA / "edited-copies").iterdir()) if folder.is_dir()]
     grouped = {folder.name: groups(folder) for folder in folders}
     firsts = [group[0] for each in grouped.values() for group in each]
     with ProcessPoolExecutor() as processes:
-        _STORED.append(Stored(list(processes.map(_look_at, [*firsts, *photo_files()], chunksize=8))))
+        _STORED.append(Stored(list(processes.map(_look_at, [*firsts, *photos], chunksize=8))))
     numbers = {path: number for number, path in enumerate(firsts)}
     rows, bars, recall = [], [], {}
     with ProcessPoolExecutor() as processes:  # these have what is stored

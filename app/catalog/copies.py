@@ -8,18 +8,19 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from app.catalog import stamps
+from app.catalog.copying import Fields, copy_columns
 from app.catalog.filters import Filter
 
-_PAIRS = text(
-    "SELECT earlier_id, later_id FROM match JOIN unnest(CAST(:ids AS bigint[])) later (id) ON later_id = later.id"
-    " WHERE kind = ANY(:kinds)"
-)
+_FIELDS: Fields = {"earlier_id": ("earlier_id", ">i8"), "later_id": ("later_id", ">i8")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Copies:
     """Images in upload order, `seqs` and `ids` int64[n], and the pairs of them that match: int64[m, 2], of their
-    places. `left_out` tells how many live images were not compared with the others yet."""
+    places.
+
+    `left_out` tells how many of them were not compared with all others yet: what is known of them counts.
+    """
 
     seqs: NDArray[np.int64]
     ids: NDArray[np.int64]
@@ -31,16 +32,17 @@ def read_copies(connection: Connection, wanted: Filter, kinds: Collection[str]) 
     """All images that the filter means, and their matches of some kinds, in one transaction."""
     condition, values = wanted.condition("image")
     meant = text(
-        f"SELECT id, created_seq, screened_at IS NOT NULL AS screened FROM image"  # noqa: S608
+        "SELECT id, created_seq, screened_at IS NULL OR keypoint_count IS NULL AS waiting FROM image"  # noqa: S608
         f" WHERE deleted_at IS NULL AND {condition} ORDER BY created_seq"
     )
+    told = ", ".join(f"'{kind}'" for kind in sorted(kinds))
     with stamps.snapshot(connection):
         rows = connection.execute(meant, values).all()
-        ids = np.array([row.id for row in rows if row.screened], np.int64)
-        found = connection.execute(_PAIRS, {"ids": ids.tolist(), "kinds": list(kinds)}).all()
-    seqs = np.array([row.created_seq for row in rows if row.screened], np.int64)
-    both = np.array([tuple(row) for row in found], np.int64).reshape(-1, 2)
+        found = copy_columns(connection, _FIELDS, "match", f"kind IN ({told})")
+    ids = np.array([row.id for row in rows], np.int64)
+    both = np.stack([found["earlier_id"], found["later_id"]], axis=1).astype(np.int64)
+    both = both[np.isin(both, ids).all(axis=1)]
     order = np.argsort(ids)
-    places = np.searchsorted(ids[order], both).clip(max=max(len(ids) - 1, 0))
-    among = np.isin(both, ids).all(axis=1)
-    return Copies(seqs, ids, order[places[among]].reshape(-1, 2), {"not_compared_yet": len(rows) - len(ids)})
+    pairs = order[np.searchsorted(ids[order], both)].reshape(-1, 2)
+    seqs = np.array([row.created_seq for row in rows], np.int64)
+    return Copies(seqs, ids, pairs, {"not_compared_yet": sum(row.waiting for row in rows)})

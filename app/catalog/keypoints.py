@@ -15,7 +15,7 @@ _REPLACE = text(
     " ON CONFLICT (created_seq) DO UPDATE SET codes = excluded.codes, places = excluded.places"
 )
 _OF_IMAGES = text(
-    "SELECT i.id, i.created_seq, i.image_id, i.width, i.height, k.codes, k.places"
+    "SELECT i.id, i.created_seq, i.image_id, i.width, i.height, i.page, k.codes, k.places"
     " FROM image i JOIN image_keypoints k USING (created_seq)"
     " WHERE i.deleted_at IS NULL AND i.status = 'fingerprinted' AND i.created_seq = ANY(:seqs)"
     " ORDER BY i.created_seq"
@@ -42,7 +42,7 @@ def forget_keypoints(connection: Connection, image_row_ids: Sequence[int]) -> No
 
 
 def keypoint_rows(connection: Connection, created_seqs: Sequence[int]) -> Sequence[AnyRow]:
-    """Searchable images by `created_seq`, in upload order: ids, size, both columns of keypoints."""
+    """Searchable images by `created_seq`, in upload order: ids, size, page or not, both columns of keypoints."""
     return connection.execute(_OF_IMAGES, {"seqs": list(created_seqs)}).all()
 
 

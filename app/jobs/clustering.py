@@ -60,6 +60,7 @@ def cluster_images(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
         with parts.engine.connect() as connection:
             read = read_copies(connection, question.wanted, COPIES)
         total = len(read.ids)
+        progress.report({"step": "cluster", "images": total, "done": 0}, at_once=True)
         found = joined(total, read.pairs, min_size=question.min_size)
     else:
         with parts.engine.connect() as connection:

@@ -26,7 +26,10 @@ BLOCK = 12  # pixels of the frame
 
 _ALIKE = 0.5  # of what a block correlates by
 _STEPS, _FINE_STEPS = 12, 8
-_HOPELESS = 0.3  # no copy correlates by less in the second frame: it is not looked at more closely
+_HOPELESS = (
+    0.3  # of the blocks of the first frame: of no copy fewer are alike, so that is looked at no closer
+)
+_FLAT = 1e-9  # a map that takes a picture to a line
 _EVERY = 2
 _REACH = 6  # pixels of the frame
 _NOISE = 3.0  # levels of grey
@@ -40,9 +43,9 @@ _DAMPED, _LEAST_DAMPED = 1e-3, 1e-9  # the second leaves no system without a sol
 class Alignment:
     """How a picture lies on another, and how well.
 
-    `homography` takes pixels of the query to pixels of the stored picture. Of `blocks` blocks of the second frame
+    `homography` takes pixels of the query to pixels of the stored picture. Of `blocks` blocks of the last frame
     `alike` are those that correlate, `score` is their median correlation, -1 to 1: whether the smallest that can be
-    seen is the same. `shift` is by how many pixels of the second frame
+    seen is the same. `shift` is by how many pixels of that frame
     blocks lie beside where they should, at the median: little in a copy, however bad it is, and more where
     something was photographed again from another place. Of fewer than LEAST_BLOCKS `score` is -1 and `shift` is the
     side of a block.
@@ -100,6 +103,8 @@ def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int
     left, top = np.maximum(region.min(axis=0), 0).tolist()
     right, bottom = np.minimum(region.max(axis=0), stored.size).tolist()
     if min(right - left, bottom - top) < LEAST_SIDE:
+        return None
+    if abs(np.linalg.det(start)) < _FLAT:
         return None
     # Pixels of the stored picture for one of the query, in the middle: no frame shows more than either has.
     back = linear_at(np.asarray(np.linalg.inv(start), np.float64), region.mean(axis=0))

@@ -36,7 +36,7 @@ class Clusters:
     """The clusters of n rows, largest first; of the same size by their medoids' codes.
 
     `medoids` int64[k] are rows, the first of those with their codes. `numbers` int64[n] is the cluster of each row,
-    -1 where it is in none. `distances` uint16[n] are bits to the medoid, 0 where there is none.
+    -1 where it is in none. `distances` uint16[n] are bits to the medoid, of families steps, 0 where there is none.
     """
 
     medoids: NDArray[np.int64]

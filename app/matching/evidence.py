@@ -6,14 +6,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.page import is_text
 from app.matching.alignment import BLOCK, Alignment, align, overlap_of
 from app.matching.homographies import Homography, linear_at
 from app.matching.impulses import without_impulses
-from app.matching.overlaps import Overlap, close_pairs
+from app.matching.overlaps import LEAST_AGREEING, Overlap, close_pairs
 
 Size = tuple[int, int]
 Polygon = NDArray[np.float64]
@@ -49,11 +49,12 @@ class Evidence:
     bits: int
     """Distance of the hashes of keypoints that agree, at the median."""
     close: int
-    """Places that agree almost exactly, once the pictures were laid on each other."""
+    """Keypoints that agree almost exactly, once the pictures were laid on each other."""
     score: float
     """Median correlation of the blocks that were compared, -1 to 1; 1 where none had to be."""
     shift: float
-    """Pixels, in a frame of 320, that blocks lie beside where they should, at the median."""
+    """Pixels of the frame they were compared in, of 320 at most, that blocks lie beside where they should, at the
+    median."""
     alike: int
     """Blocks that correlate by .5 and more."""
     blocks: int
@@ -128,14 +129,14 @@ class Evidence:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_json` gave; what it did not tell before rule 4 is 0."""
+        """What `to_json` gave; what it did not tell before rule 4 speaks for nothing."""
         return cls(
             stored["state"],
             stored["inliers"],
             stored["bits"],
             stored.get("close", 0),
             stored["score"],
-            stored.get("shift", 0.0),
+            stored.get("shift", float(BLOCK)),
             stored.get("alike", 0),
             stored["blocks"],
             stored.get("page", False),
@@ -179,19 +180,30 @@ def _examined(
 
 
 def _is_text(picture: Image.Image, places: NDArray[np.float64]) -> bool:
-    """Whether text is where most of the places of a picture are."""
+    """Whether text is where most of the places of a picture are, dark on light or light on dark."""
     (left, top), (right, bottom) = (
         np.quantile(places, [_OUTER, 1 - _OUTER], axis=0).round().astype(int).tolist()
     )
-    return is_text(picture.crop((left, top, max(right, left + 1), max(bottom, top + 1))))
+    part = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    return is_text(part) or is_text(ImageOps.invert(part))
 
 
 def unexamined(
-    keypoints: Keypoints, size: Size, overlap: Overlap, other_keypoints: Keypoints, other_size: Size
+    keypoints: Keypoints,
+    size: Size,
+    overlap: Overlap,
+    other_keypoints: Keypoints,
+    other_size: Size,
+    *,
+    page: bool,
 ) -> Evidence | None:
-    """What keypoints alone tell, of a picture that can't be compared: nothing correlates. None as in `examine`."""
+    """What keypoints alone tell, of a picture that can't be compared: nothing correlates. None as in `examine`.
+
+    `page` tells whether it is known to be one.
+    """
     told = Alignment(overlap.homography, score=-1.0, shift=float(BLOCK), alike=0, blocks=0)
-    return _evidence(told, keypoints, size, overlap, other_keypoints, other_size)
+    found = _evidence(told, keypoints, size, overlap, other_keypoints, other_size)
+    return None if found is None else replace(found, page=page)
 
 
 def _evidence(
@@ -209,7 +221,7 @@ def _evidence(
     close = close_pairs(
         found.homography, STATES.index(overlap.state), keypoints, other_keypoints, region, max(other_size)
     )
-    pairs = (close if len(close) else overlap.pairs)[:_MOST_POINTS]
+    pairs = (close if len(close) >= LEAST_AGREEING else overlap.pairs)[:_MOST_POINTS]
     points = np.hstack([keypoints.places[pairs[:, 0], :2], other_keypoints.places[pairs[:, 1], :2]])
     return Evidence(
         state=overlap.state,

@@ -11,8 +11,8 @@ from app.matching.clusters import Clusters
 def joined(count: int, pairs: NDArray[np.int64], *, min_size: int = 2) -> Clusters:
     """Cluster `count` rows so that all that pairs, int64[m, 2], join directly or through others are together.
 
-    The medoid is the row in most pairs, of several the first. Distances are steps from it: 1 to its partners. Of
-    clusters of one size that with the first medoid comes first.
+    The medoid is the row in most pairs, of several the first. Distances are steps from it, not bits: 1 to its
+    partners. Of clusters of one size that with the first medoid comes first.
 
     >>> found = joined(6, np.array([[0, 1], [1, 2], [4, 5]]))
     >>> found.medoids.tolist(), found.numbers.tolist(), found.distances.tolist()
@@ -22,7 +22,7 @@ def joined(count: int, pairs: NDArray[np.int64], *, min_size: int = 2) -> Cluste
     edges = csr_array((np.ones(len(sides), np.int8), (sides[:, 0], sides[:, 1])), (count, count))
     _, parts = connected_components(edges, directed=False)
     sizes = np.bincount(parts, minlength=1)
-    degrees = np.bincount(np.unique(sides, axis=0)[:, 0], minlength=count)
+    degrees = np.diff(edges.indptr)  # pairs that are told twice are one entry
     order = np.lexsort((np.arange(count), -degrees, parts))
     firsts = order[np.unique(parts[order], return_index=True)[1]]
     large = np.flatnonzero(sizes[parts[firsts]] >= min_size) if count else np.empty(0, np.int64)

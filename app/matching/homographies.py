@@ -32,7 +32,7 @@ def linear_at(homography: Homography, place: NDArray[np.floating]) -> Doubles:
 def on_a_line(places: NDArray[np.floating]) -> bool:
     """Whether places spread in one direction much less than in the other; as two always do."""
     spreads = np.linalg.svd(places[:, :2] - places[:, :2].mean(axis=0), compute_uv=False)
-    return bool(spreads[-1] < _LEAST_BROAD * spreads[0]) or len(places) < 3
+    return bool(spreads[-1] <= _LEAST_BROAD * spreads[0]) or len(places) < 3
 
 
 def tilted(

@@ -16,7 +16,7 @@ KINDS = ("same_file", "same_pixels", "near_duplicate", "edited_copy", "same_scen
 # A verdict of one of these means: this picture was used before.
 COPIES = frozenset(KINDS) - {"same_scene"}
 # Raised when a rule below changes its answers; stored with every match.
-RULE_VERSION = 4
+RULE_VERSION = 5
 # Only these two propose; the others flag too many chance neighbours (docs/decisions/0004).
 PROPOSING_HASHES = ("phash", "dhash")
 
@@ -134,7 +134,7 @@ def compare_many(
             pass
         elif query.pixel_sha256 == other.pixel_sha256:
             kind = "same_pixels"
-        elif allowed[place].any() and not _contradicted(seen, rule):
+        elif allowed[place].any() and not _contradicted(seen, int(verifier[place, best[place]]), rule):
             kind, transform = "near_duplicate", int(best[place])
         elif seen is not None and (kind := kind_of_part(seen, rule)) is not None:
             transform = nearest_transform(seen)
@@ -148,9 +148,13 @@ def compare_many(
     return found
 
 
-def _contradicted(evidence: Evidence | None, rule: Rule) -> bool:
-    """Whether pictures alike as wholes were laid on each other and differ: two frames of one road, say."""
-    return evidence is not None and evidence.blocks >= _MANY_BLOCKS and evidence.score < rule.near_score
+def _contradicted(evidence: Evidence | None, bits: int, rule: Rule) -> bool:
+    """Whether pictures alike as wholes, with verifiers so many bits apart, were laid on each other and differ: two
+    frames of one road, say; or are text, as was seen only then, and not near enough for that."""
+    if evidence is None:
+        return False
+    differ = evidence.blocks >= _MANY_BLOCKS and evidence.score < rule.near_score
+    return differ or (evidence.page and bits > rule.page_verifier)
 
 
 def kind_of_part(evidence: Evidence, rule: Rule) -> str | None:

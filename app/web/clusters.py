@@ -99,11 +99,12 @@ class TrendParameters(Filtered):
 async def start_clustering(
     request: Request, response: Response, caller: QualityControl, parts: WithParts
 ) -> Job:
-    """Group images that are alike, by a job in a process of its own; uploads and searches go on.
+    """Group images that are alike, by a job; uploads and searches go on.
 
-    By `pattern`: surfaces that are alike, wherever and however they lie. It can't tell what made them, nor group
-    damage that is small in its picture: for that make a template. By another fingerprint: pictures that look alike
-    as wholes, which are copies or the same scene, and not the same kind of damage.
+    By `pattern`: surfaces that are alike, wherever and however they lie. It can't tell what made them, nor
+    group damage that is small in its picture: for that make a template. By another fingerprint: pictures that
+    look alike as wholes, which are copies or the same scene, and not the same kind of damage. By `keypoints`:
+    families of copies of one picture, however edited, as uploads were told of them.
     """
     asked = _question(await read_body(request))
 

@@ -46,7 +46,7 @@ class Evidence(BaseModel):
     close: int = Field(description="Keypoints that agree almost exactly.")
     score: float = Field(description="Median correlation of the pixels, block by block, -1 to 1.")
     shift: float = Field(
-        description="Pixels in 320 that these blocks lie beside where they should, at the median."
+        description="Pixels, of 320 at most along the region, that these blocks lie beside where they should."
     )
 
 

@@ -126,7 +126,7 @@ class NewClusters(BaseModel):
     looseness: Literal["tight", "usual", "loose"] | None = Field(
         default=None,
         description="In place of max_distance: 64, 72, 80 bits for pattern, 4, 8, 12 for the others. Both left out,"
-        " it is `usual`, or `tight` by single linkage.",
+        " it is `usual`, or `tight` by single linkage; keypoints have neither.",
     )
     min_size: int | None = Field(
         default=None,
@@ -168,7 +168,9 @@ class Run(BaseModel):
     created_at: Time
     as_of_seq: int = Field(description="`seq` of the newest image that took part.")
     outside: int = Field(description="Images that are like too few others: in no cluster.")
-    left_out: dict[str, int] = Field(description="Images that have no such fingerprint, by why.")
+    left_out: dict[str, int] = Field(
+        description="Images that have no such fingerprint, by why; by keypoints: not compared with all others yet."
+    )
     ended_total: int = Field(description="Clusters of the run before that no cluster carries on.")
 
 
@@ -189,7 +191,8 @@ class RunList(BaseModel):
 
 
 class Cluster(BaseModel):
-    """Images that are all within the run's distance of the medoid; by single linkage, of one another in steps."""
+    """Images that are all within the run's distance of the medoid; by single linkage, of one another in steps; by
+    keypoints copies, one of another."""
 
     model_config = shown(examples.CLUSTER)
 

@@ -211,3 +211,8 @@ def test_no_frame_shows_more_than_the_smaller_picture_has():
     assert found.blocks <= (90 // BLOCK + 1) ** 2
     assert found.score > 0.95
     assert found.shift < 0.3
+
+
+def test_a_map_to_a_line_lays_nothing_on_anything():
+    stored = picture("coffee")
+    assert align(stored, stored, np.array([[1.0, 2, 0], [2, 4, 0], [0, 0, 1]])) is None

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from app.fingerprints.keypoints import keypoints
 from app.fingerprints.orientation import TRANSFORMS, turn
-from app.matching.evidence import Evidence, examine, of_whole
+from app.matching.evidence import Evidence, examine, of_whole, unexamined
 from app.matching.kinds import kind_of_part, nearest_transform
 from app.matching.overlaps import find_overlap
 from tests.pictures import letter, photo, receipt
@@ -155,3 +155,23 @@ def test_a_copy_full_of_impulses_is_found():
     found = seen(Image.fromarray(noisy), grey())
     assert kind_of_part(found, rule()) == "edited_copy"
     assert found.score > 0.8
+
+
+@pytest.mark.parametrize("negatives", [(True, False), (False, True), (True, True)])
+def test_pages_of_one_layout_are_no_copies_as_negatives_either(negatives):
+    pages = [receipt(seed).convert("L").resize((384, 512)) for seed in (3, 4)]
+    one, other = (
+        ImageOps.invert(page) if negative else page for page, negative in zip(pages, negatives, strict=True)
+    )
+    found = seen(one, other)
+    assert found.page
+    assert kind_of_part(found, rule()) is None
+
+
+def test_what_can_not_be_compared_is_a_page_if_it_is_known_to_be_one():
+    points = keypoints(grey())
+    overlap = find_overlap(points, (384, 384), points.stored, (384, 384))
+    for page in (True, False):
+        found = unexamined(points, (384, 384), overlap, points.stored, (384, 384), page=page)
+        assert found.page == page
+        assert kind_of_part(found, rule()) == (None if page else "same_scene")

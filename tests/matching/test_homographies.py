@@ -69,3 +69,4 @@ def test_small_steps_are_told_by_the_derivative(place):
 def test_two_places_are_on_a_line():
     assert on_a_line(np.array([[0.0, 0], [3, 4]]))
     assert not on_a_line(np.array([[0.0, 0], [3, 4], [6, -4]]))
+    assert on_a_line(np.zeros((4, 2)))

@@ -206,3 +206,18 @@ def test_pictures_of_low_information_match_by_their_bytes_only() -> None:
         same = compare(query, picture(zeros, 1, 1, low=other_low), RULE)
         assert isinstance(same, Finding)
         assert same.kind == "same_file"
+
+
+def test_what_is_text_only_once_it_is_laid_on_the_other_needs_a_nearer_verifier_too() -> None:
+    """Forms of one layout, photographed: too dark to be known for pages."""
+    limit = RULE.page_verifier
+    for bits, kind in ((limit, "near_duplicate"), (limit + 4, "edited_copy")):
+        query, other = fingerprints(
+            {1: 0, 4: bits // 4, 5: bits // 4, 6: bits // 4, 7: bits - 3 * (bits // 4)}
+        )
+        told = seen(page=True, alike=400)
+        found = compare(picture(query, 1, 1), picture(other, 2, 2), RULE, told)
+        assert found is not None
+        assert found.kind == kind
+    told = seen(page=True, alike=380)
+    assert compare(picture(query, 1, 1), picture(other, 2, 2), RULE, told) is None

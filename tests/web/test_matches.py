@@ -231,6 +231,15 @@ def test_a_family_is_of_the_images_that_are_meant_and_there(client: TestClient) 
     assert clustered(client)["clusters"] == 0
 
 
+def test_while_all_is_compared_anew_families_are_as_they_were(client: TestClient, engine: Engine) -> None:
+    uploaded(client, "KD-1", encoded(photo()))
+    uploaded(client, "KD-2", encoded(crop()))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE image SET screened_at = NULL"))
+    result = clustered(client)
+    assert (result["clusters"], result["left_out"]) == (1, {"not_compared_yet": 2})
+
+
 def test_what_only_shows_the_same_scene_is_in_no_family(client: TestClient, engine: Engine) -> None:
     uploaded(client, "KD-1", encoded(photo()))
     uploaded(client, "KD-2", encoded(crop()))
