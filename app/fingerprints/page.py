@@ -13,6 +13,8 @@ _INK = 40  # levels below the ground
 _LEAST_CHANGES = 6.0  # pages have 8.5 and more, drawn products on white 2.2 at most
 
 _SIDE = 512
+
+# Of pages in whatever light (docs/decisions/0015).
 _AROUND_INK = 20  # pixels
 _EVEN = 230.0
 _EVEN_INK = 72  # levels: rough surfaces in even light have spots of half of that
@@ -23,8 +25,8 @@ _LEAST_EVEN_CHANGES = 15.0  # their mean: photographed pages have 17 and more, m
 def is_page(grey: Image.Image, counts: np.ndarray) -> bool:
     """Whether a normalised picture in mode L, with these numbers of pixels int64[256] by level, is a page.
 
-    Its median level is light and most of it has that level; and between ground and ink it changes
-    often, along rows and along columns, in every 512 pixels.
+    Its median level is light and most of it has that level; and between ground and ink it changes often, along
+    rows and along columns, in every 512 pixels.
     """
     ground = ground_level(counts)
     if ground < _LIGHT or share_around(counts, ground, _AROUND) < _LEAST_GROUND:

@@ -27,7 +27,7 @@ BLOCK = 12  # pixels of the frame
 _ALIKE = 0.5  # of what a block correlates by
 _STEPS, _FINE_STEPS = 12, 8
 _HOPELESS = (
-    0.3  # of the blocks of the first frame: of no copy fewer are alike, so that is looked at no closer
+    0.3  # of the first frame's blocks: of no copy fewer are alike, so nothing else is looked at closer
 )
 _FLAT = 1e-9  # a map that takes a picture to a line
 _EVERY = 2
@@ -45,10 +45,9 @@ class Alignment:
 
     `homography` takes pixels of the query to pixels of the stored picture. Of `blocks` blocks of the last frame
     `alike` are those that correlate, `score` is their median correlation, -1 to 1: whether the smallest that can be
-    seen is the same. `shift` is by how many pixels of that frame
-    blocks lie beside where they should, at the median: little in a copy, however bad it is, and more where
-    something was photographed again from another place. Of fewer than LEAST_BLOCKS `score` is -1 and `shift` is the
-    side of a block.
+    seen is the same. `shift` is by how many pixels of it blocks lie beside where they should, at the median:
+    little in a copy, however bad it is, and more where something was photographed again from another place. Of
+    fewer than LEAST_BLOCKS `score` is -1 and `shift` is the side of a block.
     """
 
     homography: Homography
@@ -102,9 +101,7 @@ def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int
         return None
     left, top = np.maximum(region.min(axis=0), 0).tolist()
     right, bottom = np.minimum(region.max(axis=0), stored.size).tolist()
-    if min(right - left, bottom - top) < LEAST_SIDE:
-        return None
-    if abs(np.linalg.det(start)) < _FLAT:
+    if min(right - left, bottom - top) < LEAST_SIDE or abs(np.linalg.det(start)) < _FLAT:
         return None
     # Pixels of the stored picture for one of the query, in the middle: no frame shows more than either has.
     back = linear_at(np.asarray(np.linalg.inv(start), np.float64), region.mean(axis=0))

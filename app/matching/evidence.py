@@ -218,9 +218,7 @@ def _evidence(
     region = overlap_of(np.asarray(np.linalg.inv(found.homography), np.float64), other_size, size)
     if min(len(region), len(other_region)) < 3:
         return None
-    close = close_pairs(
-        found.homography, STATES.index(overlap.state), keypoints, other_keypoints, region, max(other_size)
-    )
+    close = close_pairs(overlap, found.homography, keypoints, other_keypoints, region, max(other_size))
     pairs = (close if len(close) >= LEAST_AGREEING else overlap.pairs)[:_MOST_POINTS]
     points = np.hstack([keypoints.places[pairs[:, 0], :2], other_keypoints.places[pairs[:, 1], :2]])
     return Evidence(

@@ -169,7 +169,8 @@ def strength(evidence: Evidence) -> float:
     """The logarithm of the odds of a copy against another picture of the same, by how much of it is alike, how
     exactly that lies where it should, and how many keypoints agree almost exactly.
 
-    By logistic regression on the copies and the strangers of one half of the photos (docs/decisions/0015).
+    By logistic regression on the copies and the strangers of one half of the photos, but for what it costs to have
+    few keypoints that agree closely, which was set by hand (docs/decisions/0015).
     """
     share = evidence.alike / (evidence.blocks + _DOUBTED_BLOCKS)
     close = 0.3 * log(1 + evidence.close) + 4.0 * log(min(max(evidence.close, 0.5) / _FEW_CLOSE, 1.0))

@@ -33,7 +33,8 @@ class Overlap:
     """One picture lying on another.
 
     `homography` takes pixels of the query to those of the stored picture; `pairs` int64[n, 2] are the numbers of
-    the keypoints that agree, `count` how many places they are, `bits` the median distance of their hashes.
+    the keypoints that agree, `count` how many places they are, `bits` the median distance of their hashes. `near`
+    int64[m, 3] are the numbers, and bits, of all whose hashes are near, whether they agree or not.
     """
 
     state: str
@@ -42,6 +43,7 @@ class Overlap:
     bits: int
     homography: Homography
     pairs: NDArray[np.int64]
+    near: NDArray[np.int64]
 
 
 def find_overlap(
@@ -95,24 +97,26 @@ def _overlap_in(
         points.places[pairs[:, side], :2].astype(np.float64) for side, points in enumerate((query, stored))
     )
     homography = tilted(fitted, own, other, query_size, sides[1])
-    return Overlap(STATES[state], count, int(np.median(kept[:, 2])), homography, kept[:, :2])
+    return Overlap(STATES[state], count, int(np.median(kept[:, 2])), homography, kept[:, :2], pairs)
 
 
 def close_pairs(
-    homography: Homography, state: int, query: Keypoints, stored: Keypoints, region: Doubles, side: float
+    overlap: Overlap,
+    homography: Homography,
+    query: Keypoints,
+    stored: Keypoints,
+    region: Doubles,
+    side: float,
 ) -> NDArray[np.int64]:
-    """Pairs of keypoints that a homography between the pictures takes to each other almost exactly; int64[n, 2].
+    """Pairs of near keypoints that a better homography takes to each other almost exactly; int64[n, 2].
 
-    `region` float64[m, 2] is what they have in common, in the query, `side` the stored picture's long side.
+    `region` float64[m, 2] is what the pictures have in common, in the query, `side` the stored one's long side.
     """
-    codes = np.ascontiguousarray(query.codes[:, state]), np.ascontiguousarray(stored.codes[:, 0])
-    pairs = _pairs_within(*codes, AGREEING_BITS)
-    own, other = query.places[pairs[:, 0]], stored.places[pairs[:, 1]]
+    own, other = query.places[overlap.near[:, 0]], stored.places[overlap.near[:, 1]]
     off = np.hypot(*(mapped(homography, own[:, :2].astype(np.float64)) - other[:, :2]).T)
     scale = np.sqrt(abs(np.linalg.det(linear_at(homography, region.mean(axis=0)))))
     scaled = np.abs(np.log2(own[:, 2] * scale / other[:, 2]))
-    close = pairs[(off < _CLOSE * side) & (scaled < MOST_SCALED)]
-    return np.asarray(close[:, :2], np.int64)
+    return overlap.near[(off < _CLOSE * side) & (scaled < MOST_SCALED), :2]
 
 
 def _pairs_within(queries: NDArray[np.uint64], stored: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:

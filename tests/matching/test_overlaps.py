@@ -540,6 +540,8 @@ def test_close_pairs_are_those_that_lie_where_the_homography_says_and_are_as_lar
     copy.places[:10, 0] += 3  # beside where they should be
     copy.places[10:15, 2] *= 2  # twice as large
     copy.codes[15:18, 0] = ~copy.codes[15:18, 0]  # another hash
-    found = close_pairs(homography, 0, query, copy, region, 512)
+    overlap = find_overlap(query, QUERY, copy, STORED)
+    found = close_pairs(overlap, homography, query, copy, region, 512)
     assert sorted(found.tolist()) == [[number, number] for number in range(18, 40)]
-    assert close_pairs(homography, 0, first_of(query, 0), copy, region, 512).shape == (0, 2)
+    elsewhere = homography + np.array([[0, 0, 50], [0, 0, 0], [0, 0, 0]])
+    assert close_pairs(overlap, elsewhere, query, copy, region, 512).shape == (0, 2)
