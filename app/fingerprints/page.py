@@ -19,7 +19,10 @@ _AROUND_INK = 20  # pixels
 _EVEN = 230.0
 _EVEN_INK = 72  # levels: rough surfaces in even light have spots of half of that
 _EVEN_LIGHT = 210  # levels: the ground of pages has 215 and more once it is evened
-_LEAST_EVEN_CHANGES = 15.0  # their mean: photographed pages have 17 and more, most photos less
+_LEAST_EVEN_CHANGES, _USUAL_EVEN_CHANGES = (
+    5.0,
+    11.0,
+)  # the second is of both: photographed forms have 6 and 14
 
 
 def is_page(grey: Image.Image, counts: np.ndarray) -> bool:
@@ -51,8 +54,8 @@ def is_text(grey: Image.Image) -> bool:
     return (
         level >= _EVEN_LIGHT
         and share_around(counts, level, _AROUND) >= _LEAST_GROUND
-        and min(across, down) >= _LEAST_CHANGES
-        and across * down >= _LEAST_EVEN_CHANGES**2
+        and min(across, down) >= _LEAST_EVEN_CHANGES
+        and across * down >= _USUAL_EVEN_CHANGES**2
     )
 
 

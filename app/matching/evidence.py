@@ -159,7 +159,7 @@ def examine(
     told = _examined(own, keypoints, their, overlap, other_keypoints)
     if told is None:
         return None
-    if not (_is_text(other, told.points[:, 2:]) and _is_text(picture, told.points[:, :2])):
+    if not (is_text_around(other, told.points[:, 2:]) and is_text_around(picture, told.points[:, :2])):
         return told
     if own is not picture:  # thin strokes are no noise
         told = _examined(picture, keypoints, other, overlap, other_keypoints)
@@ -179,7 +179,7 @@ def _examined(
     return _evidence(found, keypoints, picture.size, overlap, other_keypoints, other.size)
 
 
-def _is_text(picture: Image.Image, places: NDArray[np.float64]) -> bool:
+def is_text_around(picture: Image.Image, places: NDArray[np.float64]) -> bool:
     """Whether text is where most of the places of a picture are, dark on light or light on dark."""
     (left, top), (right, bottom) = (
         np.quantile(places, [_OUTER, 1 - _OUTER], axis=0).round().astype(int).tolist()
