@@ -10,8 +10,8 @@ from app.catalog import clusters, images, templates
 from app.catalog.filters import Filter
 from app.catalog.occurrences import Owners
 from app.catalog.rows import AnyRow
+from app.fingerprints.keypoint_value import KEYPOINTS
 from app.patterns import (
-    KEYPOINTS,
     Occurrence,
     cluster_page,
     cohesion,

@@ -17,16 +17,16 @@ from app.catalog.occurrences import LabelCount, Owners
 from app.catalog.rows import AnyRow
 from app.contact_sheets import contact_sheet, mean_picture
 from app.errors import InvalidValue, NotFound
+from app.fingerprints.keypoint_value import KEYPOINTS
 from app.fingerprints.value import COLOUR_BITS, PATTERN_WORDS, WHOLE_IMAGE_HASHES
 from app.matching.templates import COLOURS, PATTERN
 from app.storage import Pictures, open_rendition
 
 MEDOID, SINGLE = LINKAGES = ("medoid", "single")
-KEYPOINTS = "keypoints"
-"""Clustered by are the copies that these and whole images tell: pictures of one family, however edited."""
 BITS_OF = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, PATTERN: 64 * PATTERN_WORDS}
 """Of the code that a fingerprint is clustered by: for patterns all of their bits."""
 FINGERPRINTS = (*BITS_OF, KEYPOINTS)
+"""By keypoints the copies are clustered that these and whole images tell: families of a picture, however edited."""
 _NEAR = {"tight": 4, "usual": 8, "loose": 12}
 LOOSENESS = dict.fromkeys(BITS_OF, _NEAR) | {PATTERN: {"tight": 64, "usual": 72, "loose": 80}}
 """Bits by name, for each fingerprint. Those of patterns: docs/decisions/0012."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from sqlalchemy import Connection
 
 from app.catalog import images, templates
 from app.catalog.fingerprints import fingerprints_of, pattern_of_row
+from app.catalog.keypoints import keypoint_rows, keypoints_of
 from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
 from app.catalog.template_matches import NewTemplateMatch, store_template_matches
@@ -19,6 +19,7 @@ from app.fingerprints.value import COLUMN_OF, FINGERPRINTED, colour_code_from_by
 from app.imaging.normalise import normalised_size
 from app.matching.places import Tiles, box_of
 from app.matching.regions import Box
+from app.matching.sightings import Sighting
 from app.matching.templates import COLOURS, PATTERN, Background, turned_distances
 
 
@@ -31,11 +32,24 @@ def recognise(connection: Connection, known: Templates, seqs: Sequence[int]) -> 
         return set()
     rows = fingerprints_of(connection, seqs)
     looked_at = _LookedAt(rows)
-    found = [match for template in known.all for match in looked_at.showing(template)]
+    found = [match for template in known.by_code for match in looked_at.showing(template)]
+    if known.by_part:
+        # Read after the stamps: of an image that changed in between, nothing is stored.
+        found += [match for row in keypoint_rows(connection, seqs) for match in _parts_shown(row, known)]
     compared = [(template.row_id, template.change_seq) for template in known.all]
     read_at = max((row.change_seq for row in rows), default=0)
     store_template_matches(connection, compared, found, up_to=read_at, seqs=seqs)
     return {match.image_id for match in found}
+
+
+def _parts_shown(row: AnyRow, known: Templates) -> list[NewTemplateMatch]:
+    """The templates by keypoints that an image shows (row of `keypoint_rows`)."""
+    seen = known.parts.seen_in(keypoints_of(row), normalised_size(row.width, row.height))
+    return [
+        part_match(known.by_part[number], row.id, each)
+        for number, each in seen.items()
+        if each.bits <= known.by_part[number].max_distance
+    ]
 
 
 class _LookedAt:
@@ -50,7 +64,7 @@ class _LookedAt:
         self._filled = [row for row in self._hashed if row.colour_code is not None]
 
     def showing(self, template: Template) -> list[NewTemplateMatch]:
-        """Those that show the template."""
+        """Those that show a template that is no part of a picture."""
         if template.fingerprint == PATTERN:
             distances, places = self._tiles.nearest(template.code)
             return [
@@ -75,21 +89,22 @@ def store_scan(
     connection: Connection,
     template: Template,
     found: Sequence[NewTemplateMatch],
-    distances: NDArray[np.signedinteger[Any]],
+    background: Background | None,
     *,
+    compared: int,
     up_to: int,
 ) -> None:
-    """Make `found` all the matches of a template that was compared with all images, as they were at a stamp.
+    """Make `found` all the matches of a template that was compared with so many images: all, as of a stamp.
 
-    `distances` are those to all of them. `connection` is in autocommit mode.
+    `connection` is in autocommit mode.
     """
     store_template_matches(connection, [(template.row_id, template.change_seq)], found, up_to=up_to)
     # Not in one transaction with the matches: an upload that holds the template waits for those.
     templates.finish_scan(
         connection,
         template,
-        Background.of(distances),
-        compared=len(distances),
+        background,
+        compared=compared,
         live=images.count_live(connection),
     )
 
@@ -107,6 +122,11 @@ def whole_match(template: Template, image_row_id: int, distance: int, turn: int)
     """A match with an image as a whole, by the place of the orientation among TRANSFORMS."""
     transform = None if template.fingerprint == COLOURS else TRANSFORMS[turn]
     return NewTemplateMatch(template.row_id, image_row_id, distance, transform, None)
+
+
+def part_match(template: Template, image_row_id: int, seen: Sighting) -> NewTemplateMatch:
+    """A match with a part of an image that keypoints agree on."""
+    return NewTemplateMatch(template.row_id, image_row_id, seen.bits, seen.transform, asdict(seen.box))
 
 
 def _hashes(fingerprint: str, rows: Sequence[AnyRow]) -> NDArray[np.uint64]:

@@ -15,7 +15,6 @@ from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
 from app.collection import (
     COLOURS,
-    KEYPOINTS,
     PATTERN,
     Collection,
     KeypointCollection,
@@ -28,6 +27,7 @@ from app.collection import (
 )
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, Unavailable
+from app.fingerprints.keypoint_value import KEYPOINTS
 from app.fingerprints.orientation import TRANSFORMS
 from app.fingerprints.value import (
     COLOUR_BITS,

@@ -5,25 +5,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy import Connection, Engine
 
 from app.catalog import events, session, template_matches, templates
 from app.catalog.rows import AnyRow
 from app.errors import Conflict, InvalidValue, NotFound, UnusablePicture
+from app.fingerprints.keypoint_value import KEYPOINTS
 from app.fingerprints.value import COLUMN_OF, FINGERPRINTED
 from app.imaging import Fingerprinted
 from app.ingest import Intake, Upload
+from app.matching.overlaps import LEAST_AGREEING
 from app.matching.regions import Box
+from app.matching.sightings import Part
 from app.matching.templates import COLOURS, FARTHEST_BY, PATTERN, code_to_bytes
 from app.storage import Pictures, open_rendition
 
 FINGERPRINTS = tuple(FARTHEST_BY)
 # Of 512 bits for patterns: within 120 of a cut-out of steel are a third of the photos of its class, one of 120 of
 # other classes, and none of photos of something else.
-DEFAULT_DISTANCES = dict.fromkeys(FINGERPRINTS, 10) | {PATTERN: 120}
+# Of keypoints: within 6 are 96 % of copies of which the template is a quarter, and one of 6,600 other photos, of
+# which within 12 are one of 320 (docs/decisions/0013).
+DEFAULT_DISTANCES = dict.fromkeys(FINGERPRINTS, 10) | {PATTERN: 120, KEYPOINTS: 6}
 MOST_TEMPLATES = 500
 """Every upload is compared with all of them, at some 20 microseconds each."""
 
@@ -80,7 +83,7 @@ def make_template(
                     "enabled": new.enabled,
                     "fingerprint": new.fingerprint,
                     "max_distance": new.max_distance,
-                    "code": code_to_bytes(code),
+                    "code": code,
                     "width": picture.width,
                     "height": picture.height,
                     "region": None if new.region is None else asdict(box),
@@ -171,9 +174,10 @@ def _in_rendition(region: Box | None, found: Fingerprinted, picture: Image.Image
     return Box(left, top, width, height)
 
 
-def _code(name: str, picture: Image.Image, region: Box | None) -> NDArray[np.uint64]:
-    """What images are compared with: uint64 as `matching.templates` has it."""
+def _code(name: str, picture: Image.Image, region: Box | None) -> bytes:
+    """What images are compared with, as it is stored."""
     # Only here: with scipy and the kernels they take half a second and 30 MB, which no start of the service needs.
+    from app.fingerprints.keypoints import keypoints
     from app.fingerprints.pattern import region_pattern
     from app.fingerprints.whole import fingerprint
 
@@ -183,13 +187,19 @@ def _code(name: str, picture: Image.Image, region: Box | None) -> NDArray[np.uin
     field = "file" if region is None else "region"
     if name == PATTERN:
         try:
-            return region_pattern(picture.convert("L"), corners)
+            return code_to_bytes(region_pattern(picture.convert("L"), corners))
         except ValueError as error:
             raise _unusable(field, str(error)) from error
+    if name == KEYPOINTS:
+        # Of the picture as a whole, for so images have them that show it: a cut-out has fewer, and others.
+        part = Part.within(keypoints(picture.convert("L")), region or Box(0, 0, *picture.size))
+        if len(part.keypoints) < LEAST_AGREEING:
+            raise _unusable(field, f"it has fewer than {LEAST_AGREEING} keypoints")
+        return part.to_bytes()
     found = fingerprint(picture if corners is None else picture.crop(corners))
     if found.information != FINGERPRINTED:
         raise _unusable(field, "there is too little in it to be told apart")
-    return found.colour_code[None] if name == COLOURS else found.turned[:, [COLUMN_OF[name]]]
+    return code_to_bytes(found.colour_code[None] if name == COLOURS else found.turned[:, [COLUMN_OF[name]]])
 
 
 def _unusable(field: str, reason: str) -> UnusablePicture:

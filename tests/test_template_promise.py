@@ -21,21 +21,25 @@ from sqlalchemy import Connection, Engine, text
 
 from app import screening
 from app.catalog import jobs, stamps
+from app.catalog.keypoints import stored_keypoints
 from app.catalog.pattern_tiles import pattern_of
 from app.catalog.templates import Templates
 from app.collection import TableIndex
 from app.errors import NotFound, Unavailable
+from app.fingerprints.keypoint_value import Keypoints
 from app.imaging.normalise import normalised_size
 from app.imaging.pool import DecodePool
 from app.ingest import Intake, Upload
 from app.jobs.history import ask_for_scan, scan_history
+from app.matching.regions import Box
+from app.matching.sightings import Part, sighting
 from app.matching.templates import code_from_bytes
 from app.parts import Parts, make_parts
 from app.removal import delete_image
 from app.settings import Settings
 from app.templates import NewTemplate, change_template, delete_template, make_template
 from tests.matching.test_places import plain_nearest
-from tests.pictures import encoded, surface
+from tests.pictures import drawn, encoded, surface
 
 UPLOADERS = 4
 UPLOADS = 16  # by each of them
@@ -43,6 +47,7 @@ CHANGERS = 2
 FIRST_TEMPLATES = 4  # each of them makes before the uploads begin, which may be over soon
 SIZE = (200, 160)
 SURFACES = 3
+SPOT = Box(60, 40, 100, 75)
 
 # Between the drawing of a stamp and the commit: a window that is there anyway, made easier to hit.
 WIDEN_THE_WINDOW = """
@@ -83,17 +88,17 @@ class Log:
 
     told: list[Told] = field(default_factory=list)
     changes: dict[UUID, list[Change]] = field(default_factory=dict)
-    codes: dict[UUID, tuple[str, np.ndarray]] = field(default_factory=dict)
+    codes: dict[UUID, tuple[str, np.ndarray | Part]] = field(default_factory=dict)
     refused: list[Unavailable] = field(default_factory=list)
     broken_off: list[Exception] = field(default_factory=list)
     """By which scans ended."""
 
 
 def picture(kind: int, rng: random.Random) -> bytes:
-    """A copy of one of a few surfaces; no two have the same bytes."""
-    return encoded(
-        surface(kind, SIZE, period=6 + 5 * kind), quality=rng.randint(60, 95), comment=str(rng.random())
-    )
+    """A copy of one of a few surfaces, with a spot that has keypoints; no two have the same bytes."""
+    shown = surface(kind, SIZE, period=6 + 5 * kind)
+    shown.paste(drawn(kind, (SPOT.width, SPOT.height)).convert("L"), (SPOT.x, SPOT.y))
+    return encoded(shown, quality=rng.randint(60, 95), comment=str(rng.random()))
 
 
 def upload_some(parts: Parts, log: Log, seed: int, ready: threading.Barrier) -> None:
@@ -137,10 +142,12 @@ def change_some(parts: Parts, log: Log, seed: int, ready: threading.Barrier, sto
         what = 0.0 if number < FIRST_TEMPLATES else rng.random()
         begun = time.monotonic()
         if what < 0.4 or not mine:
-            fingerprint = rng.choice(("pattern", "pattern", "phash", "colorhash"))
+            fingerprint = rng.choice(("pattern", "pattern", "phash", "colorhash", "keypoints", "keypoints"))
             # Colours say little of grey pictures: all have the same.
-            radius = {"pattern": rng.choice((60, 120, 200)), "phash": 20, "colorhash": 5}[fingerprint]
-            new = NewTemplate("test", fingerprint, radius, rng.random() < 0.9, None)
+            radii = {"pattern": rng.choice((60, 120, 200)), "phash": 20, "colorhash": 5, "keypoints": 12}
+            radius = radii[fingerprint]
+            region = SPOT if fingerprint == "keypoints" else None
+            new = NewTemplate("test", fingerprint, radius, rng.random() < 0.9, region)
             row = make_template(
                 parts.engine,
                 parts.intake,
@@ -150,7 +157,7 @@ def change_some(parts: Parts, log: Log, seed: int, ready: threading.Barrier, sto
                 actor="test",
             )
             template_id, after = row.template_id, radius if new.enabled else None
-            log.codes[template_id] = fingerprint, code_from_bytes(row.code, fingerprint)
+            log.codes[template_id] = fingerprint, code_of(row)
             log.changes[template_id] = []
             mine.append(template_id)
         elif what < 0.5:
@@ -158,13 +165,19 @@ def change_some(parts: Parts, log: Log, seed: int, ready: threading.Barrier, sto
             delete_template(parts.engine, parts.template_pictures, template_id, actor="test")
         else:
             template_id = rng.choice(mine)
-            values = (
-                {"max_distance": rng.choice((4, 30, 60))} if what < 0.8 else {"enabled": rng.random() < 0.7}
-            )
+            radii = (2, 4, 12) if log.codes[template_id][0] == "keypoints" else (4, 30, 60)
+            values = {"max_distance": rng.choice(radii)} if what < 0.8 else {"enabled": rng.random() < 0.7}
             row = change_template(parts.engine, template_id, values, actor="test")
             after = row.max_distance if row.enabled else None
         log.changes[template_id].append(Change(begun, time.monotonic(), after))
         stop.wait(rng.random() * 0.1)
+
+
+def code_of(row: Any) -> np.ndarray | Part:
+    """What is stored of a template."""
+    if row.fingerprint == "keypoints":
+        return Part.from_bytes(row.code, (SPOT.width, SPOT.height))
+    return code_from_bytes(row.code, row.fingerprint)
 
 
 def scan(parts: Parts) -> None:
@@ -230,7 +243,9 @@ class Plain:
         for row in connection.execute(text("SELECT * FROM image WHERE deleted_at IS NULL")):
             pattern = pattern_of(connection, row.created_seq)
             assert pattern is not None
-            self.images[row.image_id] = row, pattern
+            stored = stored_keypoints(connection, row.created_seq)
+            assert stored is not None
+            self.images[row.image_id] = row, pattern, Keypoints.from_bytes(*stored)
 
     def distance(self, image_id: UUID, template_id: UUID) -> int:
         key = image_id, template_id
@@ -239,7 +254,10 @@ class Plain:
         return self._found[key]
 
     def _distance(self, image_id: UUID, template_id: UUID) -> int:
-        (row, pattern), (fingerprint, code) = self.images[image_id], self._log.codes[template_id]
+        (row, pattern, points), (fingerprint, code) = self.images[image_id], self._log.codes[template_id]
+        if isinstance(code, Part):
+            seen = sighting(code, points, normalised_size(row.width, row.height))
+            return 10**6 if seen is None else seen.bits
         if fingerprint == "pattern":
             return int(plain_nearest(pattern, normalised_size(row.width, row.height), code)[0])
         if row.status != "fingerprinted":

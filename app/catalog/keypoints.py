@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from app.catalog.rows import AnyRow
+from app.catalog.stamps import SEARCHABLE
 from app.fingerprints.keypoint_value import Keypoints
 
 PARTS = ("codes", "places")
@@ -55,6 +56,13 @@ def keypoint_places(connection: Connection, created_seqs: Sequence[int]) -> dict
 def keypoints_of(row: AnyRow) -> Keypoints:
     """The keypoints in a row of `keypoint_rows`."""
     return Keypoints.from_bytes(row.codes, row.places)
+
+
+def count_with_keypoints(connection: Connection) -> int:
+    """Number of searchable images whose keypoints were looked for."""
+    statement = text(f"SELECT count(*) FROM image WHERE {SEARCHABLE} AND keypoint_count IS NOT NULL")  # noqa: S608
+    number: int = connection.execute(statement).scalar_one()
+    return number
 
 
 def stored_keypoints(connection: Connection, created_seq: int) -> tuple[bytes, bytes] | None:

@@ -250,7 +250,7 @@ template = Table(
     Column("enabled", Boolean),
     Column("fingerprint", Text),
     Column("max_distance", Integer),
-    Column("code", LargeBinary),  # big-endian words: matching.templates
+    Column("code", LargeBinary),  # big-endian words: matching.templates, matching.sightings
     # Of the rendition, in pixels of which the region is; none where the whole picture is meant.
     Column("width", Integer),
     Column("height", Integer),
@@ -267,7 +267,8 @@ template = Table(
         name="template_live_is_whole",
     ),
     CheckConstraint(
-        "octet_length(code) = CASE fingerprint WHEN 'colorhash' THEN 16 ELSE 64 END",
+        "CASE fingerprint WHEN 'keypoints' THEN octet_length(code) > 0 AND octet_length(code) % 48 = 0"
+        " WHEN 'colorhash' THEN octet_length(code) = 16 ELSE octet_length(code) = 64 END",
         name="template_code_size",
     ),
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import numpy as np
@@ -11,6 +11,8 @@ from sqlalchemy import Connection, false, func, insert, null, or_, select, text,
 
 from app.catalog.models import template
 from app.catalog.rows import AnyRow
+from app.fingerprints.keypoint_value import KEYPOINTS
+from app.matching.sightings import Part, Parts
 from app.matching.templates import FEWEST, Background, code_from_bytes
 
 LIVE = template.c.deleted_at.is_(None)
@@ -21,21 +23,41 @@ _SHOWN = (*template.columns, func.coalesce(SCANNED, False).label("scanned"))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """What images are compared with, at one of the template's stamps; `code` as `matching.templates` has it."""
+    """What images are compared with, at one of the template's stamps: `code` as `matching.templates` has it, or by
+    keypoints a part of a picture."""
 
     row_id: int
     change_seq: int
     fingerprint: str
     max_distance: int
     code: NDArray[np.uint64]
+    part: Part | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Templates:
-    """All that are switched on, as of the stamp `newest` of the table."""
+    """All that are switched on, as of the stamp `newest` of the table; `parts` are those of `by_part`, in order."""
 
     newest: int
-    all: Sequence[Template]
+    by_code: Sequence[Template]
+    by_part: Sequence[Template]
+    parts: Parts
+
+    @classmethod
+    def of(cls, newest: int, some: Sequence[Template]) -> Self:
+        """These."""
+        parts = [(template, template.part) for template in some if template.part is not None]
+        return cls(
+            newest,
+            [template for template in some if template.part is None],
+            [template for template, _ in parts],
+            Parts([part for _, part in parts]),
+        )
+
+    @property
+    def all(self) -> Sequence[Template]:
+        """Both."""
+        return [*self.by_code, *self.by_part]
 
 
 def switched_on(connection: Connection) -> Templates:
@@ -46,7 +68,7 @@ def switched_on(connection: Connection) -> Templates:
             " AS newest LEFT JOIN template t ON t.deleted_at IS NULL AND t.enabled ORDER BY t.id"
         )
     ).all()
-    return Templates(rows[0].newest, [_template(row) for row in rows if row.id is not None])
+    return Templates.of(rows[0].newest, [_template(row) for row in rows if row.id is not None])
 
 
 def to_scan(connection: Connection) -> list[Template]:
@@ -146,5 +168,9 @@ def background_of(row: AnyRow) -> Background | None:
 
 
 def _template(row: AnyRow) -> Template:
-    code = code_from_bytes(row.code, row.fingerprint)
-    return Template(row.id, row.change_seq, row.fingerprint, row.max_distance, code)
+    part = None
+    if row.fingerprint == KEYPOINTS:
+        box = row.region or {"width": row.width, "height": row.height}
+        part = Part.from_bytes(row.code, (box["width"], box["height"]))
+    code = np.empty(0, np.uint64) if part is not None else code_from_bytes(row.code, row.fingerprint)
+    return Template(row.id, row.change_seq, row.fingerprint, row.max_distance, code, part)

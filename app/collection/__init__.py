@@ -8,13 +8,12 @@ keypoints   the keypoints of images
 """
 
 from app.collection.images import COLOURS, Collection, TableIndex
-from app.collection.keypoints import KEYPOINTS, KeypointCollection, KeypointIndex
+from app.collection.keypoints import KeypointCollection, KeypointIndex
 from app.collection.patterns import PATTERN, PatternCollection, PatternIndex
 from app.collection.segments import SegmentCollection, SegmentIndex
 
 __all__ = [
     "COLOURS",
-    "KEYPOINTS",
     "PATTERN",
     "Collection",
     "KeypointCollection",

@@ -6,9 +6,9 @@ from sqlalchemy import Connection
 from app.catalog import keypoint_stamps
 from app.collection.current import Current
 from app.collection.replica import Contents, Replica
+from app.fingerprints.keypoint_value import KEYPOINTS
 from app.index.sets import SetIndex
 
-KEYPOINTS = "keypoints"
 # An id in `held` is the image's `created_seq` and the keypoint's place among its 160 at most.
 _PLACE_BITS = 8
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+KEYPOINTS = "keypoints"
 STORED = 160
 """Keypoints of a picture that is searched for: the first of them."""
 STATES = ("as it is", "mirrored", "negative", "negative and mirrored")

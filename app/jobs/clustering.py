@@ -16,6 +16,7 @@ from app.catalog.copies import Copies, read_copies
 from app.catalog.filters import Filter
 from app.catalog.fingerprints import Codes, copy_codes
 from app.catalog.rows import AnyRow
+from app.fingerprints.keypoint_value import KEYPOINTS
 from app.jobs.apart import done_apart
 from app.jobs.progress import Progress
 from app.matching.clusters import Clusters
@@ -23,7 +24,6 @@ from app.matching.families import joined
 from app.matching.kinds import COPIES
 from app.matching.succession import succession
 from app.parts import Parts
-from app.patterns import KEYPOINTS
 
 CLUSTERS = "clusters"
 

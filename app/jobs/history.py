@@ -11,19 +11,23 @@ from sqlalchemy import Connection, Engine
 from app.catalog import images, jobs, session, templates
 from app.catalog.filters import Filter
 from app.catalog.fingerprints import copy_codes
+from app.catalog.keypoints import count_with_keypoints, keypoint_rows, keypoints_of
 from app.catalog.rows import AnyRow
 from app.catalog.templates import Template
 from app.errors import Conflict
+from app.imaging.normalise import normalised_size
 from app.jobs.apart import done_apart
 from app.jobs.progress import Progress
-from app.matching.templates import PATTERN, turned_distances
+from app.matching.sightings import Part, pictures_near, sighting
+from app.matching.templates import PATTERN, Background, turned_distances
 from app.parts import Parts
-from app.recognition import store_scan, whole_match
+from app.recognition import part_match, store_scan, whole_match
 
 TEMPLATES = "templates"
 TEMPLATES_AT_ONCE = 20
 # What failed or was cancelled is tried again after that time, or when a template is made or changed.
 AGAIN_SECONDS = 60.0
+READ_AT_ONCE = 200  # images that have keypoints near to those of a template
 
 
 def ask_for_scan(connection: Connection, requested_by: str) -> AnyRow | None:
@@ -52,21 +56,23 @@ def scan_history(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
             waiting = templates.to_scan(connection)
         if not waiting:
             return result
-        for compared, found in _scanned(parts.engine, waiting, progress):
+        for compared, found in _scanned(parts, waiting, progress):
             result["templates"] += 1
             result["images"] = max(result["images"], compared)
             result["matches"] += found
             progress.report({"waiting": len(waiting)} | result)
 
 
-def _scanned(engine: Engine, waiting: list[Template], progress: Progress) -> Iterator[tuple[int, int]]:
+def _scanned(parts: Parts, waiting: list[Template], progress: Progress) -> Iterator[tuple[int, int]]:
     """For each template that was compared: with how many images, and how many show it."""
     # Each is stored before the next is compared: one that can't be holds up none before it.
     for template in waiting:
-        if template.fingerprint != PATTERN:
-            yield _compare_wholes(engine, template)
+        if template.part is not None:
+            yield _compare_parts(parts, template, template.part, progress)
+        elif template.fingerprint != PATTERN:
+            yield _compare_wholes(parts.engine, template)
     if any(template.fingerprint == PATTERN for template in waiting):
-        yield from _compare_regions(engine, len(waiting), progress)
+        yield from _compare_regions(parts.engine, len(waiting), progress)
 
 
 def _compare_regions(engine: Engine, waiting: int, progress: Progress) -> list[tuple[int, int]]:
@@ -86,6 +92,26 @@ def _compare_regions(engine: Engine, waiting: int, progress: Progress) -> list[t
     return [(compared, found) for compared, found in counts.tolist()]
 
 
+def _compare_parts(parts: Parts, template: Template, part: Part, progress: Progress) -> tuple[int, int]:
+    """Look for a template by keypoints in all images: what has none near to its own is not read."""
+    matches = []
+    with session.autocommit(parts.engine) as connection:
+        index = parts.keypoints.caught_up(connection)
+        up_to = index.last
+        near = pictures_near(index.index, part)
+        seqs = sorted(near)
+        for begin in range(0, len(seqs), READ_AT_ONCE):
+            for row in keypoint_rows(connection, seqs[begin : begin + READ_AT_ONCE]):
+                size = normalised_size(row.width, row.height)
+                seen = sighting(part, keypoints_of(row), size, near[row.created_seq])
+                if seen is not None and seen.bits <= template.max_distance:
+                    matches.append(part_match(template, row.id, seen))
+            progress.report({"template": str(template.row_id), "near": len(seqs), "looked_at": begin})
+        compared = count_with_keypoints(connection)
+        store_scan(connection, template, matches, None, compared=compared, up_to=up_to)
+    return compared, len(matches)
+
+
 def _compare_wholes(engine: Engine, template: Template) -> tuple[int, int]:
     """Compare a template with all images as wholes."""
     with engine.connect() as connection:
@@ -96,5 +122,6 @@ def _compare_wholes(engine: Engine, template: Template) -> tuple[int, int]:
         whole_match(template, int(codes.ids[row]), int(distances[row]), int(turns[row])) for row in near
     ]
     with session.autocommit(engine) as connection:
-        store_scan(connection, template, matches, distances, up_to=codes.last)
+        background = Background.of(distances)
+        store_scan(connection, template, matches, background, compared=len(distances), up_to=codes.last)
     return len(distances), len(matches)

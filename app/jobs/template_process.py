@@ -19,7 +19,7 @@ from app.catalog.fingerprints import SomeTiles, copy_tiles
 from app.catalog.template_matches import NewTemplateMatch
 from app.catalog.templates import Template
 from app.jobs.apart import Progress, work
-from app.matching.templates import PATTERN
+from app.matching.templates import PATTERN, Background
 from app.recognition import region_match, store_scan
 
 ROWS_AT_ONCE = 5000
@@ -45,7 +45,8 @@ class _Scan:
     def store(self, connection: Connection, up_to: int) -> tuple[int, int]:
         """Store what was found; return how many images were compared, and how many show it."""
         distances, matches = np.concatenate(self._distances), self._matches(connection)
-        store_scan(connection, self.template, matches, distances, up_to=up_to)
+        background = Background.of(distances)
+        store_scan(connection, self.template, matches, background, compared=len(distances), up_to=up_to)
         return len(distances), len(matches)
 
     def _matches(self, connection: Connection) -> list[NewTemplateMatch]:

@@ -1,7 +1,7 @@
 """How near stored pictures are to a template: a picture of some damage, or a part of one.
 
 By the pattern fingerprint a template is a region, looked for in all parts of a picture; by another it is a picture
-as a whole, in any of eight orientations.
+as a whole, in any of eight orientations. By keypoints it is a part of any place, size and angle: `sightings`.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.fingerprints.keypoint_value import KEYPOINTS
 from app.fingerprints.orientation import TRANSFORMS
 from app.fingerprints.value import COLOUR_BITS, PATTERN_WORDS, WHOLE_IMAGE_HASHES
+from app.matching.overlaps import AGREEING_BITS
 from app.matching.places import FARTHEST
 
 PATTERN = "pattern"
 COLOURS = "colorhash"
 
-FARTHEST_BY = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, PATTERN: FARTHEST}
+FARTHEST_BY = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {
+    COLOURS: COLOUR_BITS,
+    PATTERN: FARTHEST,
+    KEYPOINTS: AGREEING_BITS,
+}
 """Bits, by fingerprint: the largest distance there is."""
 
 _SHAPES = dict.fromkeys(WHOLE_IMAGE_HASHES, (len(TRANSFORMS), 1)) | {
@@ -41,7 +47,7 @@ def code_to_bytes(code: Words) -> bytes:
 
 
 def code_from_bytes(stored: bytes | memoryview, fingerprint: str) -> Words:
-    """What `code_to_bytes` wrote: uint64 (8, 1), (1, 2) for colours, (2, 4) for patterns.
+    """What `code_to_bytes` wrote: uint64 (8, 1), (1, 2) for colours, (2, 4) for patterns. Keypoints: `sightings`.
 
     ValueError for another size.
     """

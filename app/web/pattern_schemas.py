@@ -76,20 +76,23 @@ class TemplateList(BaseModel):
 
 
 class TemplateMatch(BaseModel):
-    """One image that shows a template; the region is that of a tile, half or a quarter of the picture's sides."""
+    """One image that shows a template; by pattern the region is a tile: half, or a quarter, of its sides."""
 
     image_id: str
     claim_id: str
     uploaded_at: Time
     labels: dict[str, Any]
-    distance: int = Field(description="Bits: of 512 for pattern, of 98 for colorhash, of 64 for the others.")
+    distance: int = Field(
+        description="Bits: of 512 for pattern, of 98 for colorhash, of 64 for the others; of keypoints the median"
+        " of those that agree."
+    )
     region: Box | None = Field(
         description="The part of the image that is like the template; null: all of it."
     )
     transform: Transform | None = Field(description="Turns the template into the image, where that is known.")
     chance: float | None = Field(
         description="How often an image of this collection that has nothing to do with the template is that near,"
-        " at most."
+        " at most; null by keypoints, and before there are images enough to tell."
     )
 
 

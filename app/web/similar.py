@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi import Query as Parameter
 from pydantic import Field
 
-from app.collection import KEYPOINTS
 from app.errors import UnusablePicture
+from app.fingerprints.keypoint_value import KEYPOINTS
 from app.search import (
     DEFAULT_DISTANCES,
     HASHES,

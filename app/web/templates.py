@@ -71,7 +71,8 @@ TEMPLATE_BODY = {
                             "type": "integer",
                             "minimum": 0,
                             "description": "Bits: of 512 for pattern (left out: 120), of 98 for colorhash, of 64"
-                            " for the others (left out: 10). By pattern a region is compared with coarse tiles:"
+                            " for the others (left out: 10). By keypoints 12 at most, at the median of those that"
+                            " agree (left out: 6). By pattern a region is compared with coarse tiles:"
                             " even its own picture is often 70 to 150 bits away.",
                         },
                         "enabled": {"type": "boolean", "default": True},
@@ -124,7 +125,9 @@ async def create_template(
     """Store a template; every upload answered after this was compared with it, and a job compares all before.
 
     By `pattern` it is looked for in all parts of images: cut the damage out, or name its region. Damage without a
-    texture of its own can't be found so. By another fingerprint whole pictures that look like it are found.
+    texture of its own can't be found so. By `keypoints` the very same thing is found, a logo, a print, a part of
+    the photo, of any place, size and angle, mirrored or negative too. By another fingerprint whole pictures that
+    look like it are.
     """
     form = await read_form(request, parts, file_part="file", max_files=1, fields=_FIELDS)
     new = _new_template(form)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
@@ -274,6 +274,53 @@ def test_pictures_of_like_colours_are_found_by_colorhash(client: TestClient) -> 
     assert {each["transform"] for each in found} == {None}
 
 
+@pytest.mark.parametrize("image_first", [True, False])
+def test_a_region_is_found_by_keypoints_wherever_and_however_it_is(
+    client: TestClient, image_first: bool
+) -> None:
+    print_on_it = {"x": 150, "y": 100, "width": 240, "height": 200}  # of `photo("coffee")`
+    corner = (300, 220)
+
+    def pasted(turned: str, *, negative: bool) -> Image.Image:
+        cut = photo("coffee").crop((150, 100, 390, 300))
+        cut = turn(ImageOps.invert(cut) if negative else cut, turned)
+        ground = photo("rocket").copy()
+        ground.paste(cut, corner)
+        return ground
+
+    def upload_all() -> dict[str, str]:
+        return {
+            uploaded(client, "KD-1", encoded(pasted(name, negative=negative)))["image_id"]: name
+            for name in TRANSFORMS
+            for negative in (False, True)
+        }
+
+    images = upload_all() if image_first else {}
+    template_id = made(client, photo("coffee"), fingerprint="keypoints", region=print_on_it)
+    images = images or upload_all()
+    assert uploaded(client, "KD-2", encoded(photo("rocket")))["templates"] == []
+    found = matches(client, template_id)["matches"]
+    assert {each["image_id"]: each["transform"] for each in found} == images
+    across, down = 512 / photo("rocket").width, 512 / photo("rocket").width
+    for each in found:
+        assert each["distance"] <= client.get(f"/templates/{template_id}").json()["max_distance"] == 6
+        box, upright = each["region"], each["transform"] in {"identity", "mirror", "flip", "rotate_180"}
+        wide, high = (240, 200) if upright else (200, 240)
+        expected = (corner[0] * across, corner[1] * down, wide * across, high * down)
+        assert np.abs(np.subtract(list(box.values()), expected)).max() < 32
+        assert each["chance"] is None
+        shown = client.get(f"/images/{each['image_id']}").json()
+        assert shows(shown, template_id)["region"] == box
+
+
+def test_a_picture_without_keypoints_can_be_no_template_by_them(client: TestClient, parts: Parts) -> None:
+    smooth = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
+    assert_problem(post(client, smooth, fingerprint="keypoints"), 422, "file")
+    corner = {"x": 0, "y": 0, "width": 12, "height": 12}
+    assert_problem(post(client, photo(), fingerprint="keypoints", region=corner), 422, "region")
+    assert not list(parts.template_pictures.root.glob("*/*"))
+
+
 def test_a_region_is_of_the_upright_picture_whatever_exif_says(client: TestClient) -> None:
     upright = scene()
     plain = post(client).json()
@@ -329,6 +376,7 @@ WRONG_FIELDS = [
     ({"max_distance": 513}, "max_distance"),
     ({"max_distance": 65, "fingerprint": "phash"}, "max_distance"),
     ({"max_distance": 99, "fingerprint": "colorhash"}, "max_distance"),
+    ({"max_distance": 13, "fingerprint": "keypoints"}, "max_distance"),
     ({"max_distance": 1.5}, "max_distance"),
     ({"max_distance": True}, "max_distance"),
     ({"max_distance": None}, "max_distance"),
@@ -815,12 +863,14 @@ def test_chances_are_told_once_a_hundred_images_were_compared(client: TestClient
     assert client.get(f"/templates/{template_id}").json()["compared_images"] == 120
 
 
-def test_images_that_get_their_pattern_from_a_job_are_compared_then(
-    client: TestClient, engine: Engine
+@pytest.mark.parametrize("fingerprint", ["pattern", "keypoints"])
+def test_images_that_get_their_fingerprint_from_a_job_are_compared_then(
+    client: TestClient, engine: Engine, fingerprint: str
 ) -> None:
-    image = uploaded(client, "KD-1", encoded(scene(), "PNG"))
+    picture = photo().resize((640, 640))  # with keypoints where the damage of others is
+    image = uploaded(client, "KD-1", encoded(picture, "PNG"))
     test_jobs.as_before_0004(engine)
-    template_id = made(client)
+    template_id = made(client, picture, fingerprint=fingerprint, region=DAMAGE)
     found = matches(client, template_id)
     assert (found["total"], found["not_compared_yet"]) == (0, 1)
     test_jobs.ask_for_fill(engine)

@@ -1,0 +1,172 @@
+"""Parts of pictures looked for in others: from either side the same as by comparing each with each."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from app.fingerprints.keypoint_value import STATES, Keypoints
+from app.fingerprints.keypoints import keypoints
+from app.index.sets import SetIndex
+from app.matching.overlaps import PROPOSING_BITS
+from app.matching.regions import Box
+from app.matching.sightings import KEYPOINT_BYTES, Part, Parts, Sighting, pictures_near, sighting
+from tests.matching.test_overlaps import copied, random_points
+from tests.pictures import photo
+
+SIZE = (500, 380)
+BOX = Box(150, 100, 240, 200)
+
+
+def stored(points: Keypoints) -> Keypoints:
+    return Keypoints(np.ascontiguousarray(points.codes[:, :1]), points.places)
+
+
+def one_state_of(points: Keypoints, state: int) -> Keypoints:
+    """Keypoints whose other states are like nothing."""
+    codes = np.random.default_rng(9).integers(0, 2**64, (len(points), len(STATES)), np.uint64)
+    codes[:, state] = points.codes[:, 0]
+    return Keypoints(codes, points.places)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 5), st.integers(0, 5), st.integers(0, PROPOSING_BITS + 2))
+def test_both_sides_find_what_comparing_each_with_each_finds(
+    seed: int, many: int, pictures: int, bits: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [Part(random_points(rng, int(rng.integers(0, 14)), SIZE), SIZE) for _ in range(many)]
+    images = []
+    for number in range(pictures):
+        points = random_points(rng, int(rng.integers(0, 14)), SIZE)
+        if parts and number % 2:
+            own = parts[int(rng.integers(many))].keypoints
+            points, _ = copied(rng, own, int(rng.integers(len(STATES))), 1.1, 30, (9, 5), bits=bits)
+        images.append(stored(points))
+    plain = {
+        (number, place): seen
+        for number, part in enumerate(parts)
+        for place, image in enumerate(images)
+        if (seen := sighting(part, image, SIZE)) is not None
+    }
+    index = Parts(parts)
+    assert len(index) == many
+    assert {
+        (number, place): seen
+        for place, image in enumerate(images)
+        for number, seen in index.seen_in(image, SIZE).items()
+    } == plain
+
+    counts = np.array([len(image) for image in images], np.int64)
+    hashes = np.concatenate([np.empty(0, np.uint64), *(image.codes[:, 0] for image in images)])
+    owners = np.flatnonzero(counts)
+    found = {}
+    for number, part in enumerate(parts):
+        for place, states in pictures_near(SetIndex.build(hashes, owners, counts[owners]), part).items():
+            seen = sighting(part, images[place], SIZE, states)
+            if seen is not None:
+                found[number, place] = seen
+    assert found == plain
+
+
+def test_copies_drawn_so_are_found_at_all() -> None:
+    """What the test above compares is something."""
+    rng = np.random.default_rng(1)
+    points = random_points(rng, 12, SIZE)
+    for state in range(len(STATES)):
+        copy, _ = copied(rng, points, state, 1.1, 30, (9, 5), bits=3)
+        assert sighting(Part(points, SIZE), stored(copy), SIZE) is not None
+
+
+def test_a_part_is_what_lies_in_its_box() -> None:
+    points = keypoints(photo("coffee").convert("L").resize((512, 341)))
+    part = Part.within(points, BOX)
+    places = part.keypoints.places
+    assert part.size == (BOX.width, BOX.height)
+    assert 20 < len(places) < len(points)
+    assert ((places[:, :2] >= 0) & (places[:, :2] < part.size)).all()
+    x, y = points.places[:, :2].T
+    inside = (x >= BOX.x) & (x < BOX.x + BOX.width) & (y >= BOX.y) & (y < BOX.y + BOX.height)
+    assert np.array_equal(part.keypoints.codes, points.codes[inside])
+    assert np.allclose(places, points.places[inside] - np.array([BOX.x, BOX.y, 0, 0]))
+    assert len(points.places) == len(keypoints(photo("coffee").convert("L").resize((512, 341))).places)
+
+
+def test_a_part_comes_back_as_it_was_stored() -> None:
+    part = Part.within(keypoints(photo().convert("L")), BOX)
+    data = part.to_bytes()
+    assert len(data) == KEYPOINT_BYTES * len(part.keypoints)
+    back = Part.from_bytes(memoryview(data), part.size)
+    assert np.array_equal(back.keypoints.codes, part.keypoints.codes)
+    assert np.array_equal(back.keypoints.places, part.keypoints.places)
+    assert back.size == part.size
+    for wrong in (data[:-1], data + b"x", data[:-8]):
+        with pytest.raises(ValueError, match=r"bytes|buffer"):
+            Part.from_bytes(wrong, part.size)
+
+
+EDITS = {
+    "identity": lambda picture: picture,
+    "rotate_180": lambda picture: picture.rotate(180),
+    "rotate_90": lambda picture: picture.rotate(90, expand=True),
+    "mirror": ImageOps.mirror,
+    "flip": ImageOps.flip,
+}
+
+
+@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize("transform", EDITS)
+def test_a_part_of_a_photo_is_seen_where_it_is(transform: str, negative: bool) -> None:
+    picture = photo("coffee").convert("L").resize((512, 341))
+    part = Part.within(keypoints(picture), BOX)
+    marked = Image.new("L", picture.size)
+    marked.paste(255, (BOX.x, BOX.y, BOX.x + BOX.width, BOX.y + BOX.height))
+    image, place = EDITS[transform](picture), EDITS[transform](marked).getbbox()
+    if negative:
+        image = ImageOps.invert(image)
+    seen = sighting(part, keypoints(image).stored, image.size)
+    assert seen is not None
+    assert seen.transform == transform
+    assert seen.bits <= 4
+    box = seen.box
+    assert np.abs(np.subtract((box.x, box.y, box.x + box.width, box.y + box.height), place)).max() <= 4
+
+
+def test_the_box_ends_where_the_picture_does() -> None:
+    picture = photo("coffee").convert("L").resize((512, 341))
+    part = Part.within(keypoints(picture), BOX)
+    cut = picture.crop((BOX.x + 80, BOX.y + 60, 512, 341))
+    seen = sighting(part, keypoints(cut).stored, cut.size)
+    assert seen is not None
+    assert (seen.box.x, seen.box.y) == (0, 0)
+    assert abs(seen.box.width - 160) <= 4
+    assert abs(seen.box.height - 140) <= 4
+
+
+def test_an_unrelated_photo_shows_no_part() -> None:
+    part = Part.within(keypoints(photo("coffee").convert("L")), Box(0, 0, 600, 400))
+    assert sighting(part, keypoints(photo("chelsea").convert("L")).stored, photo("chelsea").size) is None
+
+
+def test_nothing_is_seen_of_no_parts_and_in_no_keypoints() -> None:
+    none = Keypoints(np.empty((0, 1), np.uint64), np.empty((0, 4), np.float32))
+    some = stored(random_points(np.random.default_rng(3), 20, SIZE))
+    empty = Part(Keypoints(np.empty((0, 4), np.uint64), none.places), SIZE)
+    assert Parts([]).seen_in(some, SIZE) == {}
+    assert Parts([empty]).seen_in(some, SIZE) == {}
+    assert Parts([Part(random_points(np.random.default_rng(3), 20, SIZE), SIZE)]).seen_in(none, SIZE) == {}
+    index = SetIndex.build(some.codes[:, 0], np.array([7]), np.array([20]))
+    assert pictures_near(index, empty) == {}
+
+
+def test_the_state_is_that_of_the_hashes() -> None:
+    rng = np.random.default_rng(5)
+    points = random_points(rng, 20, SIZE)
+    image = stored(points)
+    index = SetIndex.build(image.codes[:, 0], np.array([7]), np.array([20]))
+    for state in range(len(STATES)):
+        assert pictures_near(index, Part(one_state_of(points, state), SIZE)) == {7: [state]}
+    assert sighting(Part(one_state_of(points, 0), SIZE), image, SIZE) == Sighting(
+        0, "identity", Box(0, 0, *SIZE)
+    )
