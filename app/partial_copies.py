@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from app.catalog.keypoints import keypoint_places, keypoint_rows, keypoints_of
 from app.catalog.rows import AnyRow
 from app.collection.keypoints import KeypointIndex
-from app.fingerprints.keypoint_value import PLACE_BYTES, Keypoints, places_from_bytes
+from app.fingerprints.keypoint_value import Keypoints, unpacked
 from app.imaging.normalise import normalised_size
 from app.matching.candidates import Candidates, agreeing, asked, rank
 from app.matching.evidence import Evidence, examine, unexamined
@@ -73,11 +73,10 @@ def look_of_upload(pictures: Pictures, image_id: UUID, keypoints: Keypoints, siz
 
 def propose_images(index: KeypointIndex, keypoints: Keypoints, *, before: int | None = None) -> Candidates:
     """Images that keypoints speak for, by `created_seq`; only those before a stamp where one is given."""
-    hashes, numbers = asked(keypoints)
-    hits = index.index.near(hashes, PROPOSING_BITS)
+    hits = index.index.near(asked(keypoints), PROPOSING_BITS)
     if before is not None:
         hits = hits.taken(np.flatnonzero(hits.owners < before))
-    return rank(numbers[hits.queries], hits.owners, hits.places, len(keypoints), MOST_PROPOSED)
+    return rank(hits.queries, hits.owners, hits.places, len(keypoints), MOST_PROPOSED)
 
 
 def partial_copies(
@@ -110,12 +109,10 @@ def partial_copies(
 
 def agreeing_images(connection: Connection, look: Look, proposed: Candidates) -> Candidates:
     """Candidates that still are there, of which two keypoints agree with the picture's."""
-    rows = keypoint_places(connection, proposed.owners.tolist())
-    there = proposed.taken(np.flatnonzero(np.isin(proposed.owners, list(rows))))
-    stored = [rows[seq] for seq in there.owners.tolist()]
-    places = places_from_bytes(b"".join(stored))
-    counts = np.array([len(each) // PLACE_BYTES for each in stored], np.int64)
-    return agreeing(there, look.keypoints, look.size, places, counts)
+    seqs, places = keypoint_places(connection, proposed.owners.tolist())
+    there = proposed.taken(np.flatnonzero(np.isin(proposed.owners, seqs)))
+    rows = np.repeat(np.searchsorted(seqs, there.owners), np.diff(there.starts))
+    return agreeing(there, look.keypoints, look.size, unpacked(places[rows, there.pairs[:, 1]]))
 
 
 def _overlapping(

@@ -2,22 +2,24 @@
 
 Every photo is stored. Of those that are asked about, all copies of `benchmarks.suite` are looked for among all
 that is stored; and every photo itself among all others, where what is found is false unless both are of one
-view. Nothing was chosen on the half of the photos that is reported.
+view. Nothing was chosen on the half of the photos that is reported. `--peers` has other people's hashes look for
+the same copies; `--state` has them made of the photos as one of `keypoint_value.STATES` says.
 """
 
 import pickle
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import repeat
 from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from app.fingerprints.keypoint_value import Keypoints
+from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.keypoints import keypoints
 from app.fingerprints.value import FINGERPRINTED, turned_to_bytes
 from app.fingerprints.whole import fingerprint
@@ -32,6 +34,7 @@ from app.partial_copies import MOST_COMPARED, MOST_EXAMINED, MOST_PROPOSED
 from app.parts import rule_from
 from app.settings import Settings
 from benchmarks.copies import half_of, photo_files
+from benchmarks.edited_peers import Hashed, Peer, hashes_of, peers
 from benchmarks.edited_plot import plot
 from benchmarks.edits import shrunk
 from benchmarks.report import Bar, show, table
@@ -82,18 +85,18 @@ class Stored:
         self.turned = np.stack([picture.turned[0] for picture in self.pictures])
         hashes = np.concatenate([points.codes[:, 0] for points in self.points])
         counts = np.array([len(points) for points in self.points], np.int64)
+        self.places = np.concatenate([points.places for points in self.points])
+        self.firsts = np.cumsum(counts) - counts
         self.index = SetIndex.build(hashes, np.arange(len(looks)), counts)
 
     def matches(self, query: Looked, rule: Rule, *, but: int = -1) -> list[Found]:
         """What is found, chance overlaps with it, whose kind is None."""
-        hashes, numbers = asked(query.points)
-        hits = self.index.near(hashes, PROPOSING_BITS)
+        hits = self.index.near(asked(query.points), PROPOSING_BITS)
         hits = hits.taken(np.flatnonzero(hits.owners != but))
-        ranked = rank(numbers[hits.queries], hits.owners, hits.places, len(query.points), MOST_PROPOSED)
-        own = [self.points[number] for number in ranked.owners.tolist()]
-        places = np.concatenate([np.empty((0, 4), np.float32), *(points.places for points in own)])
-        counts = np.array([len(points) for points in own], np.int64)
-        ranked = agreeing(ranked, query.points, query.grey.size, places, counts)
+        ranked = rank(hits.queries, hits.owners, hits.places, len(query.points), MOST_PROPOSED)
+        firsts = np.repeat(self.firsts[ranked.owners], np.diff(ranked.starts))
+        places = self.places[firsts + ranked.pairs[:, 1]]
+        ranked = agreeing(ranked, query.points, query.grey.size, places)
         seen: dict[int, Evidence | None] = {}
         examined = 0
         chosen = zip(ranked.owners[:MOST_COMPARED].tolist(), ranked.states.tolist(), strict=False)
@@ -124,16 +127,39 @@ def _look_at(path: Path) -> Looked:
     return look(path.read_bytes())
 
 
+def _hashed_at(path: Path) -> Hashed:
+    return hashes_of(path.read_bytes())
+
+
 _STORED: list[Stored] = []
 
 
-def _copies_of(number: int, path: Path, others: Sequence[Path]) -> dict[str, list[Found]]:
-    """What is found for each copy of a photo."""
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What is found for each copy of a photo, and other people's hashes of it, where they are asked for."""
+
+    found: dict[str, list[Found]]
+    hashes: dict[str, Hashed]
+
+
+def _copies_of(number: int, path: Path, others: Sequence[Path], state: str, hashed: bool) -> Copied:
     with Image.open(path) as opened:
-        small = shrunk(opened)
+        small = in_state(shrunk(opened), state)
     around = [shrunk(Image.open(other)) for other in others]
     rule = rule_from(Settings.model_construct())
-    return {name: _STORED[0].matches(look(edit(name, small, around, number).jpeg), rule) for name in SUITE}
+    made = {name: edit(name, small, around, number).jpeg for name in SUITE}
+    return Copied(
+        {name: _STORED[0].matches(look(data), rule) for name, data in made.items()},
+        {name: hashes_of(data) for name, data in made.items()} if hashed else {},
+    )
+
+
+def in_state(picture: Image.Image, state: str) -> Image.Image:
+    """A picture as one of STATES says."""
+    number = STATES.index(state)
+    if number & 1:
+        picture = ImageOps.mirror(picture)
+    return ImageOps.invert(picture.convert("RGB")) if number & 2 else picture
 
 
 def _others_of(number: int, path: Path) -> list[Found]:
@@ -157,22 +183,42 @@ def pairs_by_kind(others: Sequence[Sequence[Found]]) -> dict[str, set[tuple[int,
 @click.option(
     "--plot", "drawn", type=click.Path(dir_okay=False, path_type=Path), help="SVG or PNG to draw to."
 )
+@click.option(
+    "--state", default=STATES[0], show_default=True, type=click.Choice(STATES), help="Of the copies."
+)
+@click.option("--peers", "with_peers", is_flag=True, help="Beside other people's hashes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(photos: int, half: int, keep: Path | None, drawn: Path | None, *, as_json: bool) -> None:
+def main(
+    photos: int,
+    half: int,
+    keep: Path | None,
+    drawn: Path | None,
+    state: str,
+    *,
+    with_peers: bool,
+    as_json: bool,
+) -> None:
     """Look for the copies, and for false ones."""
     files = photo_files()
+    hashed: list[Hashed] = []
     with ProcessPoolExecutor() as processes:
         work = processes.map(_look_at, files, chunksize=8)
         with click.progressbar(work, len(files), label="looking at photos") as bar:
             _STORED.append(Stored(list(bar)))
+        if with_peers:
+            hashed = list(processes.map(_hashed_at, files, chunksize=4))
     rng = np.random.default_rng(half)
     numbers = np.array([number for number, file in enumerate(files) if half_of(file) == half])
     chosen = rng.permutation(numbers)[:photos].tolist()
     around = [[files[place] for place in rng.choice(numbers, OTHERS)] for _ in chosen]
     with ProcessPoolExecutor() as processes:  # these have what is stored
-        work = processes.map(_copies_of, chosen, [files[number] for number in chosen], around, chunksize=1)
+        paths = [files[number] for number in chosen]
+        work = processes.map(
+            _copies_of, chosen, paths, around, repeat(state), repeat(with_peers), chunksize=1
+        )
         with click.progressbar(work, len(chosen), label="editing photos and looking for them") as bar:
-            copies = list(bar)
+            copied = list(bar)
+        copies = [each.found for each in copied]
         work = processes.map(_others_of, range(len(files)), files, chunksize=8)
         with click.progressbar(work, len(files), label="looking for photos among the others") as bar:
             others = list(bar)
@@ -211,7 +257,26 @@ def main(photos: int, half: int, keep: Path | None, drawn: Path | None, *, as_js
         Bar("copies missed, mean of all edits", 100 * (1 - mean), 100 * (1 - LEAST_RECALL), "%"),
         Bar("... of the worst edit", 100 * (1 - min(recall.values())), 100 * (1 - LEAST_RECALL_OF_ONE), "%"),
     ]
-    show(recall, table(["copies", "found", "told to be the same scene"], rows), bars, as_json=as_json)
+    shown = table(["copies", "found", "told to be the same scene"], rows)
+    if with_peers:
+        beside = peers(files, hashed, chosen, [each.hashes for each in copied], half)
+        shown = f"{shown}\n\n{_beside(recall, beside)}"
+    show(recall, shown, bars, as_json=as_json)
+
+
+def _beside(recall: Mapping[str, float], others: Mapping[str, Peer]) -> str:
+    """A table of what is found, family by family, by Claimprint and by others."""
+    all_found = {"Claimprint": recall} | {rule: peer.recall for rule, peer in others.items()}
+    rows = []
+    for family in dict.fromkeys(FAMILIES.values()):
+        names = [name for name in SUITE if FAMILIES[name] == family]
+        rows.append(
+            [family, *(f"{np.mean([own[name] for name in names]):.3f}" for own in all_found.values())]
+        )
+    rows.append(["**all**", *(f"**{np.mean(list(own.values())):.3f}**" for own in all_found.values())])
+    strangers = [f"{peer.strangers:.1f}" for peer in others.values()]
+    rows.append(["of 10,000 unrelated pairs", "see above", *strangers])
+    return table(["copies found", *all_found], rows)
 
 
 if __name__ == "__main__":

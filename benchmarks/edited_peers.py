@@ -1,4 +1,4 @@
-"""`python -m benchmarks.edited_peers`: the copies of `benchmarks.edited`, looked for by other people's hashes.
+"""Other people's hashes, which look for the same copies in the same run: `python -m benchmarks.edited --peers`.
 
 Each with the radius at which it calls at most one of 10,000 unrelated pairs of the first half's photos a copy,
 its best; PDQ also at 31, as its authors advise, and imagehash's crop-resistant hash also by its own default
@@ -6,33 +6,32 @@ rule. What they look for is turned as it is: none of them says how a copy may be
 `pdqhash` is installed.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import click
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.copies import ALIKE, half_of, photo_files
-from benchmarks.edits import shrunk
-from benchmarks.report import show, table
-from benchmarks.suite import FAMILIES, SUITE, edit
+from benchmarks.copies import ALIKE, half_of
 
 try:
     import pdqhash
 except ModuleNotFoundError:
     pdqhash = None
 
-OTHERS = 3
 CHANCE = 1e-4
 ADVISED = 31
+PAIRS = 100_000
+"""Unrelated, that radii are chosen by."""
 
 Bits = NDArray[np.bool_]
+Hashed = Mapping[str, Any]
+"""What `hashes_of` gives."""
 
 
 def hashes_of(data: bytes) -> dict[str, Any]:
@@ -47,17 +46,6 @@ def hashes_of(data: bytes) -> dict[str, Any]:
     if pdqhash is not None:
         found["PDQ"] = np.asarray(pdqhash.compute(np.asarray(picture))[0], bool)
     return found
-
-
-def _of_file(path: Path) -> dict[str, Any]:
-    return hashes_of(path.read_bytes())
-
-
-def _of_copies(number: int, path: Path, others: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    with Image.open(path) as opened:
-        small = shrunk(opened)
-    around = [shrunk(Image.open(other)) for other in others]
-    return {name: hashes_of(edit(name, small, around, number).jpeg) for name in SUITE}
 
 
 def distance(name: str) -> Callable[[Any, Any], float]:
@@ -88,26 +76,23 @@ def unrelated_pairs(
     return found
 
 
-@click.command()
-@click.option("--photos", default=20, show_default=True, help="Photos that copies are made of.")
-@click.option("--half", default=1, show_default=True, help="The half of all photos that these are of.")
-@click.option("--pairs", default=100_000, show_default=True, help="Unrelated pairs that radii are chosen by.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(photos: int, half: int, pairs: int, *, as_json: bool) -> None:
-    """Measure them, family by family."""
-    files = photo_files()
-    with ProcessPoolExecutor() as processes:
-        work = processes.map(_of_file, files, chunksize=4)
-        with click.progressbar(work, len(files), label="hashing photos") as bar:
-            own = list(bar)
-        rng = np.random.default_rng(half)
-        numbers = np.array([number for number, file in enumerate(files) if half_of(file) == half])
-        chosen = rng.permutation(numbers)[:photos].tolist()
-        around = [[files[place] for place in rng.choice(numbers, OTHERS)] for _ in chosen]
-        work = processes.map(_of_copies, chosen, [files[number] for number in chosen], around)
-        with click.progressbar(work, len(chosen), label="editing photos and hashing them") as bar:
-            copies = list(bar)
-    unrelated = unrelated_pairs(files, 1 - half, pairs, rng)
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What one rule finds: the share of the copies by each edit; `strangers` of 10,000 unrelated pairs."""
+
+    recall: dict[str, float]
+    strangers: float
+
+
+def peers(
+    files: Sequence[Path],
+    own: Sequence[Hashed],
+    chosen: Sequence[int],
+    copies: Sequence[Mapping[str, Hashed]],
+    half: int,
+) -> dict[str, Peer]:
+    """By the name of each rule, what it finds of copies of the photos chosen; radii go by the other half's."""
+    unrelated = unrelated_pairs(files, 1 - half, PAIRS, np.random.default_rng(half))
     rules: dict[str, tuple[str, float]] = {}
     for name in own[0]:
         radius = best_radius(name, [each[name] for each in own], unrelated)
@@ -115,37 +100,20 @@ def main(photos: int, half: int, pairs: int, *, as_json: bool) -> None:
     if "PDQ" in own[0]:
         rules[f"PDQ, {ADVISED}"] = "PDQ", ADVISED
     rules["imagehash crop-resistant, its rule"] = "imagehash crop-resistant", -1
-    recall = {
-        rule: {
-            edited: np.mean(
-                [
-                    distance(name)(each[edited][name], own[number][name]) <= radius
-                    for number, each in zip(chosen, copies, strict=True)
-                ]
+    found = {}
+    for rule, (name, radius) in rules.items():
+        apart = distance(name)
+        recall = {
+            edited: float(
+                np.mean(
+                    [
+                        apart(each[edited][name], own[number][name]) <= radius
+                        for number, each in zip(chosen, copies, strict=True)
+                    ]
+                )
             )
-            for edited in SUITE
+            for edited in copies[0]
         }
-        for rule, (name, radius) in rules.items()
-    }
-    rows = []
-    for family in dict.fromkeys(FAMILIES.values()):
-        names = [name for name in SUITE if FAMILIES[name] == family]
-        rows.append(
-            [family, *(f"{np.mean([found[name] for name in names]):.3f}" for found in recall.values())]
-        )
-    rows.append(["**all**", *(f"**{np.mean(list(found.values())):.3f}**" for found in recall.values())])
-    wrong = [
-        np.mean([distance(name)(own[a][name], own[b][name]) <= radius for a, b in unrelated]) * 10_000
-        for name, radius in rules.values()
-    ]
-    rows.append(["of 10,000 unrelated pairs", *(f"{each:.1f}" for each in wrong)])
-    show(
-        {rule: float(np.mean(list(found.values()))) for rule, found in recall.items()},
-        table(["copies found", *rules], rows),
-        [],
-        as_json=as_json,
-    )
-
-
-if __name__ == "__main__":
-    main()
+        near = [apart(own[one][name], own[other][name]) <= radius for one, other in unrelated]
+        found[rule] = Peer(recall, 10_000 * float(np.mean(near)))
+    return found

@@ -1,9 +1,9 @@
 """`python -m benchmarks.partial_copies`: what looking for parts of pictures takes with 150,000 images stored.
 
 Their keypoints are those of photos, a few bits of each hash turned: each photo has a hundred copies, more than
-any collection has. Searches are for 400 keypoints as they are and mirrored and 200 of negatives of either, on one
-core: `found near` is the index alone; `proposed` ranks what was found; `agreeing` has read places and left those of
-which two agree.
+any collection has. Searches are for 400 keypoints as they are, mirrored, negative and both, on one core: `found
+near` is the index alone; `proposed` ranks what was found; `agreeing` has read places and left those of which two
+agree.
 """
 
 import os
@@ -66,7 +66,7 @@ def main(size: int, keep: Path | None, *, as_json: bool) -> None:
             cores = os.sched_getaffinity(0)
             os.sched_setaffinity(0, {max(cores)})
             for points in queries:
-                hashes, _ = asked(points)
+                hashes = asked(points)
                 milliseconds(
                     lambda hashes=hashes: index.index.near(hashes, PROPOSING_BITS), times["found near"]
                 )

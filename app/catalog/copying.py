@@ -25,12 +25,15 @@ def copy_statement(fields: Fields, table: str, condition: str) -> str:
     return f"COPY ({query}) TO STDOUT (FORMAT binary)"
 
 
-def copy_columns(connection: Connection, fields: Fields, table: str, condition: str) -> dict[str, np.ndarray]:
+def copy_columns(
+    connection: Connection, fields: Fields, table: str, condition: str, *, room: int | None = None
+) -> dict[str, np.ndarray]:
     """Read what `copy_statement` names: for each field an array of n rows, in this machine's byte order.
 
-    ValueError where the sizes are not those of the dtypes.
+    `room` tells for how many rows there is room at first; without it the planner is asked. ValueError where the
+    sizes are not those of the dtypes.
     """
-    columns = _Columns(fields, room=_likely_rows(connection, table))
+    columns = _Columns(fields, room=_likely_rows(connection, table) if room is None else room)
     # It gathers the rows, which come one at a time, without a call of Python's for each.
     buffer = BufferedWriter(columns, _BYTES_AT_ONCE)
     cursor = connection.connection.cursor()

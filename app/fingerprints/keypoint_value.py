@@ -1,6 +1,7 @@
 """Keypoints as they are compared and stored. What finds them is `keypoints`, which costs far more to import."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,13 +95,18 @@ class Keypoints:
 
 def places_from_bytes(stored: bytes | memoryview) -> Floats:
     """Places float32[k, 4], as in `Keypoints`, of the second part of what `Keypoints.to_bytes` wrote."""
-    packed = np.frombuffer(stored, _PLACE).astype(np.int64)
+    return unpacked(np.frombuffer(stored, _PLACE))
+
+
+def unpacked(places: NDArray[np.unsignedinteger[Any]]) -> Floats:
+    """Places float32[k, 4], as in `Keypoints`, of k stored ones as numbers of 32 bits."""
+    packed = places.astype(np.int64)
     angle = packed & ((1 << _ANGLE) - 1)
     size = packed >> _ANGLE & ((1 << _SIZE) - 1)
     y = packed >> (_ANGLE + _SIZE) & ((1 << _Y) - 1)
     x = packed >> (_ANGLE + _SIZE + _Y)
-    unpacked = np.stack(
+    columns = np.stack(
         [x + 0.5, y + 0.5, _LEAST_SIZE * 2 ** (size / _SIZE_STEPS), angle * (2 * np.pi / (1 << _ANGLE))],
         axis=1,
     )
-    return unpacked.astype(np.float32)
+    return columns.astype(np.float32)

@@ -32,7 +32,7 @@ _LOOKUP_NS = 30
 _HASH_NS = 0.15
 _SCANNED_NS = 0.25
 
-_ROOM = 64  # found by a query, without a second search
+_ROOM = 512  # found by a query, without a second search; memory that is not touched costs nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -53,16 +53,12 @@ class Candidates:
         )
 
 
-def asked(keypoints: Keypoints) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-    """What an index is searched for: hashes uint64[q], and ascending int32[q] the number of each query in `rank`.
+def asked(keypoints: Keypoints) -> NDArray[np.uint64]:
+    """What an index is searched for: hashes uint64[4 k] of all keypoints in all of STATES.
 
-    All keypoints as they are and mirrored; of negatives, which are rare and mostly whole, half: the first.
+    That of keypoint n in a state is the query `state * k + n`, as `rank` takes them.
     """
-    count = len(keypoints)
-    own = [np.arange(count if state < 2 else count // 2) for state in range(len(STATES))]
-    hashes = np.concatenate([keypoints.codes[: len(some), state] for state, some in enumerate(own)])
-    numbers = np.concatenate([some + state * count for state, some in enumerate(own)])
-    return hashes, numbers.astype(np.int32)
+    return np.ascontiguousarray(keypoints.codes.T).ravel()
 
 
 def rank(
@@ -100,22 +96,17 @@ def rank(
 
 
 def agreeing(
-    candidates: Candidates,
-    query: Keypoints,
-    query_size: tuple[int, int],
-    places: Floats,
-    counts: NDArray[np.int64],
+    candidates: Candidates, query: Keypoints, query_size: tuple[int, int], places: Floats
 ) -> Candidates:
     """Those of which two keypoints agree with the picture's on scale, rotation and shift; best by that first.
 
-    The first counts[0] of `places` float32[k, 4] are those of the first candidate's keypoints, and so on. How far
-    they may be off goes by the largest pictures that there are.
+    `places` float32[m, 4] are those of the images' keypoints in the candidates' pairs, pair by pair. How far they
+    may be off goes by the largest pictures that there are.
     """
     if not len(candidates):
         return candidates
     turned = [in_state(query.places, state, query_size[0]) for state in range(len(STATES))]
-    pairs = candidates.pairs.copy()
-    pairs[:, 1] += np.repeat(np.cumsum(counts) - counts, np.diff(candidates.starts))
+    pairs = np.stack([candidates.pairs[:, 0], np.arange(len(places))], axis=1)
     found = np.empty(len(candidates))
     weigh_agreeing(
         np.concatenate(turned),

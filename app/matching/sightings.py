@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.orientation import TRANSFORMS
 from app.index.sets import SetIndex
+from app.matching.candidates import asked
 from app.matching.evidence import Size, unexamined
 from app.matching.kinds import nearest_transform
 from app.matching.overlaps import LEAST_PROPOSING, PROPOSING_BITS, find_overlap
@@ -108,9 +109,8 @@ class Parts:
 
 def pictures_near(index: SetIndex, part: Part) -> dict[int, list[int]]:
     """The owners in an index of pictures' keypoints that may show a part, and in which states each."""
-    codes = part.keypoints.codes
-    hits = index.near(np.ascontiguousarray(codes.T).ravel(), PROPOSING_BITS)
-    states = hits.queries // max(len(codes), 1)
+    hits = index.near(asked(part.keypoints), PROPOSING_BITS)
+    states = hits.queries // max(len(part.keypoints), 1)
     return _proposed(hits.owners * len(STATES) + states)
 
 
