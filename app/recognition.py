@@ -1,6 +1,6 @@
 """Which templates stored images show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -14,13 +14,16 @@ from app.catalog.rows import AnyRow
 from app.catalog.stamps import FIRST_HASHES
 from app.catalog.template_matches import NewTemplateMatch, store_template_matches
 from app.catalog.templates import Template, Templates
+from app.collection import KeypointIndex
 from app.fingerprints.orientation import TRANSFORMS
 from app.fingerprints.value import COLUMN_OF, FINGERPRINTED, colour_code_from_bytes, turned_from_bytes
 from app.imaging.normalise import normalised_size
 from app.matching.places import Tiles, box_of
 from app.matching.regions import Box
-from app.matching.sightings import Sighting
+from app.matching.sightings import Part, Sighting, pictures_near, sighting
 from app.matching.templates import COLOURS, PATTERN, Background, turned_distances
+
+_READ_AT_ONCE = 200  # images
 
 
 def recognise(connection: Connection, known: Templates, seqs: Sequence[int]) -> set[int]:
@@ -50,6 +53,22 @@ def _parts_shown(row: AnyRow, known: Templates) -> list[NewTemplateMatch]:
         for number, each in seen.items()
         if each.bits <= known.by_part[number].max_distance
     ]
+
+
+def showing_part(
+    connection: Connection, index: KeypointIndex, template: Template, part: Part
+) -> Iterator[list[NewTemplateMatch]]:
+    """The images in an index that show a template by keypoints, some at a time; only those near to it are read."""
+    near = pictures_near(index.index, part)
+    seqs = sorted(near)
+    for begin in range(0, len(seqs), _READ_AT_ONCE):
+        found = []
+        for row in keypoint_rows(connection, seqs[begin : begin + _READ_AT_ONCE]):
+            size = normalised_size(row.width, row.height)
+            seen = sighting(part, keypoints_of(row), size, near[row.created_seq])
+            if seen is not None and seen.bits <= template.max_distance:
+                found.append(part_match(template, row.id, seen))
+        yield found
 
 
 class _LookedAt:

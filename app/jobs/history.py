@@ -11,23 +11,22 @@ from sqlalchemy import Connection, Engine
 from app.catalog import images, jobs, session, templates
 from app.catalog.filters import Filter
 from app.catalog.fingerprints import copy_codes
-from app.catalog.keypoints import count_with_keypoints, keypoint_rows, keypoints_of
+from app.catalog.keypoints import count_with_keypoints
 from app.catalog.rows import AnyRow
+from app.catalog.template_matches import NewTemplateMatch
 from app.catalog.templates import Template
 from app.errors import Conflict
-from app.imaging.normalise import normalised_size
 from app.jobs.apart import done_apart
 from app.jobs.progress import Progress
-from app.matching.sightings import Part, pictures_near, sighting
+from app.matching.sightings import Part
 from app.matching.templates import PATTERN, Background, turned_distances
 from app.parts import Parts
-from app.recognition import part_match, store_scan, whole_match
+from app.recognition import showing_part, store_scan, whole_match
 
 TEMPLATES = "templates"
 TEMPLATES_AT_ONCE = 20
 # What failed or was cancelled is tried again after that time, or when a template is made or changed.
 AGAIN_SECONDS = 60.0
-READ_AT_ONCE = 200  # images that have keypoints near to those of a template
 
 
 def ask_for_scan(connection: Connection, requested_by: str) -> AnyRow | None:
@@ -93,20 +92,14 @@ def _compare_regions(engine: Engine, waiting: int, progress: Progress) -> list[t
 
 
 def _compare_parts(parts: Parts, template: Template, part: Part, progress: Progress) -> tuple[int, int]:
-    """Look for a template by keypoints in all images: what has none near to its own is not read."""
-    matches = []
+    """Look for a template by keypoints in all images, by the index that there is of theirs."""
+    matches: list[NewTemplateMatch] = []
     with session.autocommit(parts.engine) as connection:
         index = parts.keypoints.caught_up(connection)
         up_to = index.last
-        near = pictures_near(index.index, part)
-        seqs = sorted(near)
-        for begin in range(0, len(seqs), READ_AT_ONCE):
-            for row in keypoint_rows(connection, seqs[begin : begin + READ_AT_ONCE]):
-                size = normalised_size(row.width, row.height)
-                seen = sighting(part, keypoints_of(row), size, near[row.created_seq])
-                if seen is not None and seen.bits <= template.max_distance:
-                    matches.append(part_match(template, row.id, seen))
-            progress.report({"template": str(template.row_id), "near": len(seqs), "looked_at": begin})
+        for some in showing_part(connection, index, template, part):
+            matches += some
+            progress.report({"template": str(template.row_id), "matches": len(matches)})
         compared = count_with_keypoints(connection)
         store_scan(connection, template, matches, None, compared=compared, up_to=up_to)
     return compared, len(matches)

@@ -25,7 +25,7 @@ LEAST_BLOCKS = 4
 BLOCK = 12  # pixels of the frame
 
 _ALIKE = 0.5  # of what a block correlates by
-_STEPS, _FINE_STEPS = 12, 8
+_STEPS, _FINE_STEPS = 20, 40
 _HOPELESS = (
     0.3  # of the first frame's blocks: of no copy fewer are alike, so nothing else is looked at closer
 )

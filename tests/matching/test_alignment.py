@@ -78,7 +78,7 @@ def test_a_negative_is_laid_on_its_source_only_if_taken_for_one():
     assert found is not None
     assert found.score > 0.99
     as_it_is = align(ImageOps.invert(stored), stored, WHERE_IT_IS)
-    assert as_it_is is None or as_it_is.score < 0
+    assert as_it_is is None or as_it_is.score < 0.3
 
 
 def test_what_is_stuck_over_a_third_of_a_copy_changes_little():
