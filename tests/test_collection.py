@@ -6,7 +6,6 @@ from sqlalchemy import Engine, text
 
 from app.catalog import images, session
 from app.collection import (
-    KEYPOINTS,
     PATTERN,
     Collection,
     KeypointCollection,
@@ -17,7 +16,7 @@ from app.collection import (
     SegmentIndex,
     TableIndex,
 )
-from app.fingerprints.keypoint_value import Keypoints
+from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
 from app.fingerprints.value import Segment
 from tests.rows import insert_rows, keypoints_from, pattern_from
 
