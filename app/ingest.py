@@ -17,7 +17,7 @@ from app.catalog import images, new_images, session
 from app.catalog.matches import EMPTY_PAGE
 from app.catalog.new_images import NewImage
 from app.catalog.rows import AnyRow
-from app.catalog.templates import switched_on
+from app.catalog.templates import newest_stamp, switched_on
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
 from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import colour_code_to_bytes, turned_to_bytes
@@ -270,7 +270,11 @@ class Intake:
             if replayed := [row.created_seq for row in rows if row.image_id not in created]:
                 # With templates made since they were stored the scan may not be through, and the index may know
                 # none of them: it reads them with the images that come later.
-                recognise(connection, switched_on(connection), replayed)
+                index = self.screening.collection.current
+                known = None if index is None else index.templates
+                if known is None or known.newest != newest_stamp(connection):
+                    known = switched_on(connection)
+                recognise(connection, known, replayed)
             return [
                 # A new image for which nothing was found needs no reading: only earlier ones are promised.
                 Answer(row, EMPTY_PAGE, NO_VERDICT, created=True)

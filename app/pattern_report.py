@@ -38,7 +38,8 @@ CAUTIONS = (
     ),
     (
         "Damage that is small in its picture is in no cluster of its own: a template finds it. A template without"
-        " a texture of its own, or with one that is everywhere, finds strangers: its chance level tells."
+        " a texture of its own, or with one that is everywhere, finds strangers: its chance level tells. One by"
+        " keypoints finds the very thing; how often it finds another is not told."
     ),
     "An image's day is that of its label claimed_at where that begins with one, else that of its upload.",
     "Growth compares the newest four weeks with the four before; small numbers grow and shrink by themselves.",
@@ -177,15 +178,18 @@ def _template_facts(row: AnyRow) -> list[tuple[str, str]]:
     state = "on" if row.enabled else "off"
     if row.enabled and not row.scanned:
         state = "on; still being compared with older images"
+    median = ", the median of those that agree" if row.fingerprint == KEYPOINTS else ""
     return [
         ("Template", str(row.template_id)),
-        ("Fingerprint", f"{row.fingerprint}, within {row.max_distance} bits"),
+        ("Fingerprint", f"{row.fingerprint}, within {row.max_distance} bits{median}"),
         ("Switched", state),
         ("Chance level", _chance(row)),
     ]
 
 
 def _chance(row: AnyRow) -> str:
+    if row.fingerprint == KEYPOINTS:
+        return "not told by keypoints"
     background = templates.background_of(row)
     if background is None:
         return "unknown: fewer than a hundred images were compared"

@@ -1,5 +1,6 @@
 """Which templates stored images show."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
@@ -20,10 +21,10 @@ from app.fingerprints.value import COLUMN_OF, FINGERPRINTED, colour_code_from_by
 from app.imaging.normalise import normalised_size
 from app.matching.places import Tiles, box_of
 from app.matching.regions import Box
-from app.matching.sightings import Part, Sighting, pictures_near, sighting
+from app.matching.sightings import Detail, Sighting, pictures_near, sighting
 from app.matching.templates import COLOURS, PATTERN, Background, turned_distances
 
-_READ_AT_ONCE = 200  # images
+_READ_AT_ONCE = 50  # images
 
 
 def recognise(connection: Connection, known: Templates, seqs: Sequence[int]) -> set[int]:
@@ -36,39 +37,41 @@ def recognise(connection: Connection, known: Templates, seqs: Sequence[int]) -> 
     rows = fingerprints_of(connection, seqs)
     looked_at = _LookedAt(rows)
     found = [match for template in known.by_code for match in looked_at.showing(template)]
-    if known.by_part:
+    if known.by_detail:
         # Read after the stamps: of an image that changed in between, nothing is stored.
-        found += [match for row in keypoint_rows(connection, seqs) for match in _parts_shown(row, known)]
+        found += [match for row in keypoint_rows(connection, seqs) for match in _details_shown(row, known)]
     compared = [(template.row_id, template.change_seq) for template in known.all]
     read_at = max((row.change_seq for row in rows), default=0)
     store_template_matches(connection, compared, found, up_to=read_at, seqs=seqs)
     return {match.image_id for match in found}
 
 
-def _parts_shown(row: AnyRow, known: Templates) -> list[NewTemplateMatch]:
+def _details_shown(row: AnyRow, known: Templates) -> list[NewTemplateMatch]:
     """The templates by keypoints that an image shows (row of `keypoint_rows`)."""
-    seen = known.parts.seen_in(keypoints_of(row), normalised_size(row.width, row.height))
+    seen = known.details.seen_in(keypoints_of(row), normalised_size(row.width, row.height))
     return [
-        part_match(known.by_part[number], row.id, each)
+        detail_match(known.by_detail[number], row.id, each)
         for number, each in seen.items()
-        if each.bits <= known.by_part[number].max_distance
+        if each.bits <= known.by_detail[number].max_distance
     ]
 
 
-def showing_part(
-    connection: Connection, index: KeypointIndex, template: Template, part: Part
+def showing_detail(
+    connection: Connection, index: KeypointIndex, template: Template, detail: Detail
 ) -> Iterator[list[NewTemplateMatch]]:
     """The images in an index that show a template by keypoints, some at a time; only those near to it are read."""
-    near = pictures_near(index.index, part)
+    near = pictures_near(index.index, detail)
     seqs = sorted(near)
     for begin in range(0, len(seqs), _READ_AT_ONCE):
-        found = []
+        started, found = time.monotonic(), []
         for row in keypoint_rows(connection, seqs[begin : begin + _READ_AT_ONCE]):
             size = normalised_size(row.width, row.height)
-            seen = sighting(part, keypoints_of(row), size, near[row.created_seq])
+            seen = sighting(detail, keypoints_of(row), size, near[row.created_seq])
             if seen is not None and seen.bits <= template.max_distance:
-                found.append(part_match(template, row.id, seen))
+                found.append(detail_match(template, row.id, seen))
         yield found
+        # Python's lock is free for as long as this took: uploads need it.
+        time.sleep(time.monotonic() - started)
 
 
 class _LookedAt:
@@ -83,7 +86,7 @@ class _LookedAt:
         self._filled = [row for row in self._hashed if row.colour_code is not None]
 
     def showing(self, template: Template) -> list[NewTemplateMatch]:
-        """Those that show a template that is no part of a picture."""
+        """Those that show a template that is no detail of a picture."""
         if template.fingerprint == PATTERN:
             distances, places = self._tiles.nearest(template.code)
             return [
@@ -143,7 +146,7 @@ def whole_match(template: Template, image_row_id: int, distance: int, turn: int)
     return NewTemplateMatch(template.row_id, image_row_id, distance, transform, None)
 
 
-def part_match(template: Template, image_row_id: int, seen: Sighting) -> NewTemplateMatch:
+def detail_match(template: Template, image_row_id: int, seen: Sighting) -> NewTemplateMatch:
     """A match with a part of an image that keypoints agree on."""
     return NewTemplateMatch(template.row_id, image_row_id, seen.bits, seen.transform, asdict(seen.box))
 

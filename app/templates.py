@@ -17,7 +17,7 @@ from app.imaging import Fingerprinted
 from app.ingest import Intake, Upload
 from app.matching.overlaps import LEAST_AGREEING
 from app.matching.regions import Box
-from app.matching.sightings import Part
+from app.matching.sightings import Detail
 from app.matching.templates import COLOURS, FARTHEST_BY, PATTERN, code_to_bytes
 from app.storage import Pictures, open_rendition
 
@@ -28,7 +28,8 @@ FINGERPRINTS = tuple(FARTHEST_BY)
 # which within 12 are one of 320 (docs/decisions/0013).
 DEFAULT_DISTANCES = dict.fromkeys(FINGERPRINTS, 10) | {PATTERN: 120, KEYPOINTS: 6}
 MOST_TEMPLATES = 500
-"""Every upload is compared with all of them, at some 20 microseconds each."""
+"""Every upload is compared with all of them, at some 20 microseconds each, and more for one by keypoints that it
+may show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +193,10 @@ def _code(name: str, picture: Image.Image, region: Box | None) -> bytes:
             raise _unusable(field, str(error)) from error
     if name == KEYPOINTS:
         # Of the picture as a whole, for so images have them that show it: a cut-out has fewer, and others.
-        part = Part.within(keypoints(picture.convert("L")), region or Box(0, 0, *picture.size))
-        if len(part.keypoints) < LEAST_AGREEING:
+        detail = Detail.within(keypoints(picture.convert("L")), region or Box(0, 0, *picture.size))
+        if len(detail.keypoints) < LEAST_AGREEING:
             raise _unusable(field, f"it has fewer than {LEAST_AGREEING} keypoints")
-        return part.to_bytes()
+        return detail.to_bytes()
     found = fingerprint(picture if corners is None else picture.crop(corners))
     if found.information != FINGERPRINTED:
         raise _unusable(field, "there is too little in it to be told apart")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -144,7 +145,7 @@ class Copied:
 
 def _copies_of(number: int, path: Path, others: Sequence[Path], state: str, hashed: bool) -> Copied:
     with Image.open(path) as opened:
-        small = in_state(shrunk(opened), state)
+        small = picture_in_state(shrunk(opened), state)
     around = [shrunk(Image.open(other)) for other in others]
     rule = rule_from(Settings.model_construct())
     made = {name: edit(name, small, around, number).jpeg for name in SUITE}
@@ -154,7 +155,7 @@ def _copies_of(number: int, path: Path, others: Sequence[Path], state: str, hash
     )
 
 
-def in_state(picture: Image.Image, state: str) -> Image.Image:
+def picture_in_state(picture: Image.Image, state: str) -> Image.Image:
     """A picture as one of STATES says."""
     number = STATES.index(state)
     if number & 1:
@@ -257,11 +258,13 @@ def main(
         Bar("copies missed, mean of all edits", 100 * (1 - mean), 100 * (1 - LEAST_RECALL), "%"),
         Bar("... of the worst edit", 100 * (1 - min(recall.values())), 100 * (1 - LEAST_RECALL_OF_ONE), "%"),
     ]
+    figures: dict[str, Any] = {"recall": recall}
     shown = table(["copies", "found", "told to be the same scene"], rows)
     if with_peers:
         beside = peers(files, hashed, chosen, [each.hashes for each in copied], half)
         shown = f"{shown}\n\n{_beside(recall, beside)}"
-    show(recall, shown, bars, as_json=as_json)
+        figures["peers"] = {rule: peer.recall for rule, peer in beside.items()}
+    show(figures, shown, bars, as_json=as_json)
 
 
 def _beside(recall: Mapping[str, float], others: Mapping[str, Peer]) -> str:

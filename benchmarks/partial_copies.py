@@ -25,9 +25,9 @@ from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
 from app.matching.candidates import asked
 from app.matching.overlaps import AGREEING_BITS, PROPOSING_BITS
 from app.matching.regions import Box
-from app.matching.sightings import Part
+from app.matching.sightings import Detail
 from app.partial_copies import Look, agreeing_images, propose_images
-from app.recognition import showing_part
+from app.recognition import showing_detail
 from benchmarks.collection import stored_collection
 from benchmarks.report import Bar, quantile, show, table
 from benchmarks.sets import photo_keypoints
@@ -87,11 +87,11 @@ def main(size: int, keep: Path | None, *, as_json: bool) -> None:
                     times["agreeing"],
                 )
             for points in queries[::TEMPLATES_EVERY]:
-                part = Part.within(points, MIDDLE)
-                template = Template(0, 0, KEYPOINTS, AGREEING_BITS, np.empty(0, np.uint64), part)
+                detail = Detail.within(points, MIDDLE)
+                template = Template(0, 0, KEYPOINTS, AGREEING_BITS, np.empty(0, np.uint64), detail)
                 milliseconds(
-                    lambda template=template, part=part: list(
-                        showing_part(connection, index, template, part)
+                    lambda template=template, detail=detail: list(
+                        showing_detail(connection, index, template, detail)
                     ),
                     times["a template"],
                 )

@@ -17,7 +17,7 @@ from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.keypoints import keypoints
 from app.matching.evidence import Size
 from app.matching.regions import Box
-from app.matching.sightings import Part, sighting
+from app.matching.sightings import Detail, sighting
 from benchmarks.copies import half_of, photo_files
 from benchmarks.edited import OTHERS, look
 from benchmarks.edits import shrunk
@@ -51,9 +51,9 @@ def _seen_of(path: Path) -> Seen:
     return _seen(path.read_bytes())
 
 
-def _bits(part: Part, seen: Seen) -> int:
+def _bits(detail: Detail, seen: Seen) -> int:
     """How near a picture is to a template; more than any is, where it does not show it."""
-    found = sighting(part, *seen)
+    found = sighting(detail, *seen)
     return 64 if found is None else found.bits
 
 
@@ -70,9 +70,9 @@ def _found(number: int, path: Path, others: Sequence[Path]) -> dict[str, tuple[l
     for name, side in SIDES.items():
         width, height = grey.width // side, grey.height // side
         box = Box(rng.randrange(grey.width - width), rng.randrange(grey.height - height), width, height)
-        part = Part.within(whole, box)
-        own = [_bits(part, seen) for seen in (_STORED[number], *edits)]
-        strangers = [_bits(part, seen) for place, seen in enumerate(_STORED) if place != number]
+        detail = Detail.within(whole, box)
+        own = [_bits(detail, seen) for seen in (_STORED[number], *edits)]
+        strangers = [_bits(detail, seen) for place, seen in enumerate(_STORED) if place != number]
         found[name] = own, strangers
     return found
 

@@ -160,5 +160,38 @@ def test_templates_and_days_from_before_they_had_columns_get_them(engine: Engine
     assert [str(day) for day, _ in days] == ["2026-02-03", *(str(uploaded) for _, uploaded in days[1:])]
 
 
+def test_templates_by_keypoints_are_tombstones_to_what_knows_none(engine: Engine) -> None:
+    insert_rows(engine, 1, np.random.default_rng(4))
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO template (template_id, name, enabled, fingerprint, max_distance, code, width, height)"
+                " SELECT gen_random_uuid(), f, true, f, 6, decode(repeat('00', size), 'hex'), 9, 9"
+                "  FROM (VALUES ('pattern', 64), ('keypoints', 480)) AS v (f, size);"
+                " INSERT INTO template_match (template_id, image_id, distance)"
+                "  SELECT t.id, i.id, 3 FROM template t, image i"
+            )
+        )
+    for size in (0, 47, 64):
+        with pytest.raises(DBAPIError, match="template_code_size"), engine.begin() as connection:
+            connection.execute(
+                text(
+                    f"UPDATE template SET code = decode(repeat('00', {size}), 'hex')"
+                    " WHERE fingerprint = 'keypoints'"
+                )
+            )
+    to_revision(engine, "0007")
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT fingerprint, deleted_at IS NULL AS live, name,"
+                " (SELECT count(*) FROM template_match m WHERE m.template_id = t.id) AS matches"
+                " FROM template t ORDER BY id"
+            )
+        ).all()
+    assert [tuple(row) for row in rows] == [("pattern", True, "pattern", 1), (None, False, None, 0)]
+    to_revision(engine, "head")
+
+
 def plain(value: object) -> object:
     return bytes(value) if isinstance(value, memoryview) else value

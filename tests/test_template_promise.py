@@ -32,7 +32,7 @@ from app.imaging.pool import DecodePool
 from app.ingest import Intake, Upload
 from app.jobs.history import ask_for_scan, scan_history
 from app.matching.regions import Box
-from app.matching.sightings import Part, sighting
+from app.matching.sightings import Detail, sighting
 from app.matching.templates import code_from_bytes
 from app.parts import Parts, make_parts
 from app.removal import delete_image
@@ -88,7 +88,7 @@ class Log:
 
     told: list[Told] = field(default_factory=list)
     changes: dict[UUID, list[Change]] = field(default_factory=dict)
-    codes: dict[UUID, tuple[str, np.ndarray | Part]] = field(default_factory=dict)
+    codes: dict[UUID, tuple[str, np.ndarray | Detail]] = field(default_factory=dict)
     refused: list[Unavailable] = field(default_factory=list)
     broken_off: list[Exception] = field(default_factory=list)
     """By which scans ended."""
@@ -173,10 +173,10 @@ def change_some(parts: Parts, log: Log, seed: int, ready: threading.Barrier, sto
         stop.wait(rng.random() * 0.1)
 
 
-def code_of(row: Any) -> np.ndarray | Part:
+def code_of(row: Any) -> np.ndarray | Detail:
     """What is stored of a template."""
     if row.fingerprint == "keypoints":
-        return Part.from_bytes(row.code, (SPOT.width, SPOT.height))
+        return Detail.from_bytes(row.code, (SPOT.width, SPOT.height))
     return code_from_bytes(row.code, row.fingerprint)
 
 
@@ -255,7 +255,7 @@ class Plain:
 
     def _distance(self, image_id: UUID, template_id: UUID) -> int:
         (row, pattern, points), (fingerprint, code) = self.images[image_id], self._log.codes[template_id]
-        if isinstance(code, Part):
+        if isinstance(code, Detail):
             seen = sighting(code, points, normalised_size(row.width, row.height))
             return 10**6 if seen is None else seen.bits
         if fingerprint == "pattern":
@@ -322,7 +322,14 @@ def found_wrong(engine: Engine, log: Log) -> list[str]:
     with engine.connect() as connection:
         plain = Plain(connection, log)
         wrong, rows = wrong_rows(connection, log, plain)
+        by_keypoints = connection.execute(
+            text(
+                "SELECT count(*) FROM template_match m JOIN template t ON t.id = m.template_id"
+                " WHERE t.fingerprint = 'keypoints'"
+            )
+        ).scalar_one()
     assert rows > 30  # else there is nothing to be wrong about
+    assert by_keypoints
     return wrong + wrong_answers(log, plain)
 
 

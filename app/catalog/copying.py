@@ -5,7 +5,9 @@ from io import BufferedWriter, RawIOBase
 from typing import Any
 
 import numpy as np
+import psycopg2
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from app.index.growth import grown
 
@@ -19,10 +21,24 @@ _BYTES_AT_ONCE = 1 << 18
 
 
 def copy_statement(fields: Fields, table: str, condition: str) -> str:
-    """The COPY of the fields of all rows for which the condition holds; all three are constants of the program."""
+    """The COPY of the fields of all rows for which the condition holds.
+
+    All three are the program's own: constants, and whole numbers in the condition, which may end with an order.
+    """
     columns = ", ".join(column for column, _ in fields.values())
     query = f"SELECT {columns} FROM {table} WHERE {condition}"  # noqa: S608 - constants
     return f"COPY ({query}) TO STDOUT (FORMAT binary)"
+
+
+def copy_out(connection: Connection, statement: str, file: Any) -> None:
+    """Run a COPY that writes to a file; raises what SQLAlchemy does, as `session.translated` knows it."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.copy_expert(statement, file)
+    except psycopg2.Error as error:
+        raise DBAPIError.instance(statement, None, error, psycopg2.Error) from error
+    finally:
+        cursor.close()
 
 
 def copy_columns(
@@ -36,9 +52,7 @@ def copy_columns(
     columns = _Columns(fields, room=_likely_rows(connection, table) if room is None else room)
     # It gathers the rows, which come one at a time, without a call of Python's for each.
     buffer = BufferedWriter(columns, _BYTES_AT_ONCE)
-    cursor = connection.connection.cursor()
-    cursor.copy_expert(copy_statement(fields, table, condition), buffer)
-    cursor.close()
+    copy_out(connection, copy_statement(fields, table, condition), buffer)
     buffer.flush()
     return columns.arrays()
 

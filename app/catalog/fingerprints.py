@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from app.catalog import stamps
-from app.catalog.copying import Fields, copy_columns, copy_statement
+from app.catalog.copying import Fields, copy_columns, copy_out, copy_statement
 from app.catalog.filters import Filter
 from app.catalog.rows import AnyRow
 from app.fingerprints.value import PATTERN_WORDS, Pattern, tiles_of_blocks
@@ -98,9 +98,7 @@ def copy_tiles(connection: Connection, take: Callable[[SomeTiles], None]) -> Non
     """Read the tiles of all images, some at a time, in the transaction that the connection is in."""
     fields: Fields = {name: (name, None) for name in ("created_seq", "tiles", "flat", "blocks")}
     reader = _TileRows(take)
-    cursor = connection.connection.cursor()
-    cursor.copy_expert(copy_statement(fields, "pattern_tiles", "TRUE"), reader)
-    cursor.close()
+    copy_out(connection, copy_statement(fields, "pattern_tiles", "TRUE"), reader)
     reader.flush()
 
 

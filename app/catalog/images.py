@@ -28,7 +28,7 @@ from app.catalog.models import image
 from app.catalog.pattern_tiles import forget_patterns, replace_pattern
 from app.catalog.rows import AnyRow
 from app.catalog.segments import forget_segments, replace_segments
-from app.fingerprints.keypoint_value import Keypoints
+from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
 from app.fingerprints.value import Pattern, Segment
 
 
@@ -311,9 +311,10 @@ def to_fill(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
     return connection.execute(statement).all()
 
 
-def count_not_compared(connection: Connection) -> int:
-    """Number of live images that templates were not compared with yet: not screened, or without a pattern."""
-    waits = or_(image.c.pattern.is_(None), image.c.screened_at.is_(None))
+def count_not_compared(connection: Connection, fingerprint: str) -> int:
+    """Number of live images that templates by one fingerprint were not compared with yet."""
+    lacking = image.c.keypoint_count if fingerprint == KEYPOINTS else image.c.pattern
+    waits = or_(lacking.is_(None), image.c.screened_at.is_(None))
     statement = select(func.count()).select_from(image).where(LIVE, waits)
     return connection.execute(statement).scalar_one()
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, false, func, insert, null, or_, select, text,
 from app.catalog.models import template
 from app.catalog.rows import AnyRow
 from app.fingerprints.keypoint_value import KEYPOINTS
-from app.matching.sightings import Part, Parts
+from app.matching.sightings import Detail, Details
 from app.matching.templates import FEWEST, Background, code_from_bytes
 
 LIVE = template.c.deleted_at.is_(None)
@@ -24,40 +24,40 @@ _SHOWN = (*template.columns, func.coalesce(SCANNED, False).label("scanned"))
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
     """What images are compared with, at one of the template's stamps: `code` as `matching.templates` has it, or by
-    keypoints a part of a picture."""
+    keypoints a detail of a picture."""
 
     row_id: int
     change_seq: int
     fingerprint: str
     max_distance: int
     code: NDArray[np.uint64]
-    part: Part | None = None
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Templates:
-    """All that are switched on, as of the stamp `newest` of the table; `parts` are those of `by_part`, in order."""
+    """All that are switched on, as of the stamp `newest` of the table; `details` are those of `by_detail`."""
 
     newest: int
     by_code: Sequence[Template]
-    by_part: Sequence[Template]
-    parts: Parts
+    by_detail: Sequence[Template]
+    details: Details
 
     @classmethod
     def of(cls, newest: int, some: Sequence[Template]) -> Self:
         """These."""
-        parts = [(template, template.part) for template in some if template.part is not None]
+        details = [(template, template.detail) for template in some if template.detail is not None]
         return cls(
             newest,
-            [template for template in some if template.part is None],
-            [template for template, _ in parts],
-            Parts([part for _, part in parts]),
+            [template for template in some if template.detail is None],
+            [template for template, _ in details],
+            Details([detail for _, detail in details]),
         )
 
     @property
     def all(self) -> Sequence[Template]:
         """Both."""
-        return [*self.by_code, *self.by_part]
+        return [*self.by_code, *self.by_detail]
 
 
 def switched_on(connection: Connection) -> Templates:
@@ -69,6 +69,12 @@ def switched_on(connection: Connection) -> Templates:
         )
     ).all()
     return Templates.of(rows[0].newest, [_template(row) for row in rows if row.id is not None])
+
+
+def newest_stamp(connection: Connection) -> int:
+    """The newest stamp of the table: where it is that of some `Templates`, they are all there are."""
+    stamp: int = connection.execute(select(func.coalesce(func.max(template.c.change_seq), 0))).scalar_one()
+    return stamp
 
 
 def to_scan(connection: Connection) -> list[Template]:
@@ -91,12 +97,17 @@ def count_to_scan(connection: Connection) -> int:
 
 
 def scan_outgrown(connection: Connection, images: int) -> None:
-    """Have those compared anew that were so when there was a tenth of so many images, or too few for chances."""
+    """Have those compared anew that were so when there was a tenth of so many images, or too few for chances.
+
+    Not those by keypoints, of which no chances are told.
+    """
     outgrown = or_(
         template.c.scanned_of * 10 < images, template.c.scanned_of < FEWEST if images >= FEWEST else false()
     )
     connection.execute(
-        update(template).where(LIVE, template.c.enabled, SCANNED, outgrown).values(scanned_seq=None)
+        update(template)
+        .where(LIVE, template.c.enabled, SCANNED, template.c.fingerprint != KEYPOINTS, outgrown)
+        .values(scanned_seq=None)
     )
 
 
@@ -168,9 +179,9 @@ def background_of(row: AnyRow) -> Background | None:
 
 
 def _template(row: AnyRow) -> Template:
-    part = None
+    detail = None
     if row.fingerprint == KEYPOINTS:
         box = row.region or {"width": row.width, "height": row.height}
-        part = Part.from_bytes(row.code, (box["width"], box["height"]))
-    code = np.empty(0, np.uint64) if part is not None else code_from_bytes(row.code, row.fingerprint)
-    return Template(row.id, row.change_seq, row.fingerprint, row.max_distance, code, part)
+        detail = Detail.from_bytes(row.code, (box["width"], box["height"]))
+    code = np.empty(0, np.uint64) if detail is not None else code_from_bytes(row.code, row.fingerprint)
+    return Template(row.id, row.change_seq, row.fingerprint, row.max_distance, code, detail)

@@ -18,10 +18,10 @@ from app.catalog.templates import Template
 from app.errors import Conflict
 from app.jobs.apart import done_apart
 from app.jobs.progress import Progress
-from app.matching.sightings import Part
+from app.matching.sightings import Detail
 from app.matching.templates import PATTERN, Background, turned_distances
 from app.parts import Parts
-from app.recognition import showing_part, store_scan, whole_match
+from app.recognition import showing_detail, store_scan, whole_match
 
 TEMPLATES = "templates"
 TEMPLATES_AT_ONCE = 20
@@ -66,8 +66,8 @@ def _scanned(parts: Parts, waiting: list[Template], progress: Progress) -> Itera
     """For each template that was compared: with how many images, and how many show it."""
     # Each is stored before the next is compared: one that can't be holds up none before it.
     for template in waiting:
-        if template.part is not None:
-            yield _compare_parts(parts, template, template.part, progress)
+        if template.detail is not None:
+            yield _compare_details(parts, template, template.detail, len(waiting), progress)
         elif template.fingerprint != PATTERN:
             yield _compare_wholes(parts.engine, template)
     if any(template.fingerprint == PATTERN for template in waiting):
@@ -91,15 +91,17 @@ def _compare_regions(engine: Engine, waiting: int, progress: Progress) -> list[t
     return [(compared, found) for compared, found in counts.tolist()]
 
 
-def _compare_parts(parts: Parts, template: Template, part: Part, progress: Progress) -> tuple[int, int]:
+def _compare_details(
+    parts: Parts, template: Template, detail: Detail, waiting: int, progress: Progress
+) -> tuple[int, int]:
     """Look for a template by keypoints in all images, by the index that there is of theirs."""
     matches: list[NewTemplateMatch] = []
     with session.autocommit(parts.engine) as connection:
         index = parts.keypoints.caught_up(connection)
         up_to = index.last
-        for some in showing_part(connection, index, template, part):
+        for some in showing_detail(connection, index, template, detail):
             matches += some
-            progress.report({"template": str(template.row_id), "matches": len(matches)})
+            progress.report({"templates": waiting, "matches": len(matches)})
         compared = count_with_keypoints(connection)
         store_scan(connection, template, matches, None, compared=compared, up_to=up_to)
     return compared, len(matches)

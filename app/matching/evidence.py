@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.page import is_text
 from app.matching.alignment import BLOCK, Alignment, align, overlap_of
-from app.matching.homographies import Homography, linear_at
+from app.matching.homographies import Homography, linear_at, mapped
 from app.matching.impulses import without_impulses
 from app.matching.overlaps import LEAST_AGREEING, Overlap, close_pairs
 
@@ -215,9 +215,10 @@ def _evidence(
     other_size: Size,
 ) -> Evidence | None:
     other_region = overlap_of(found.homography, size, other_size)
-    region = overlap_of(np.asarray(np.linalg.inv(found.homography), np.float64), other_size, size)
-    if min(len(region), len(other_region)) < 3:
+    if len(other_region) < 3:
         return None
+    # Not the other picture as a whole: far from where it was laid, a tilt may put it behind the camera.
+    region = mapped(np.asarray(np.linalg.inv(found.homography), np.float64), other_region)
     close = close_pairs(overlap, found.homography, keypoints, other_keypoints, region, max(other_size))
     pairs = (close if len(close) >= LEAST_AGREEING else overlap.pairs)[:_MOST_POINTS]
     points = np.hstack([keypoints.places[pairs[:, 0], :2], other_keypoints.places[pairs[:, 1], :2]])

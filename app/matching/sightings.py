@@ -1,7 +1,7 @@
-"""Where pictures show a part of another one: a logo, a print, a thing, as its keypoints tell.
+"""Where pictures show a detail of another one: a logo, a print, a thing, as its keypoints tell.
 
-Looked for from either side, many parts in one picture and one part in many pictures, and found is the same: in both
-the part is what is laid on the picture.
+Looked for from either side, many details in one picture and one in many pictures, and found is the same: in both
+the detail is what is laid on the picture.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ _STATES = range(len(STATES))
 _CODE_BYTES, _PLACE_BYTES = 8 * len(STATES), 16
 
 KEYPOINT_BYTES = _CODE_BYTES + _PLACE_BYTES
-"""Of each keypoint of a part, as `Part.to_bytes` writes it."""
+"""Of each keypoint of a detail, as `Detail.to_bytes` writes it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class Detail:
     """What is looked for: keypoints in all of STATES, placed in a picture of `size`, width and height in pixels."""
 
     keypoints: Keypoints
@@ -37,7 +37,7 @@ class Part:
 
     @classmethod
     def within(cls, keypoints: Keypoints, box: Box) -> Self:
-        """The part of a picture that lies in a box, with what keypoints of the picture are in there."""
+        """What of a picture lies in a box, with what keypoints of the picture are in there."""
         corner = np.array([box.x, box.y], np.float32)
         places = keypoints.places - np.append(corner, np.zeros(2, np.float32))
         inside = ((places[:, :2] >= 0) & (places[:, :2] < (box.width, box.height))).all(axis=1)
@@ -57,20 +57,22 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """That a picture shows a part: the median distance in bits of hashes that agree, the orientation that turns the
-    part about so, and the box of the picture that it is in."""
+    """That a picture shows a detail: the median distance in bits of hashes that agree, the orientation that turns
+    the detail about so, and the box of the picture that it is in."""
 
     bits: int
     transform: str
     box: Box
 
 
-def sighting(part: Part, stored: Keypoints, size: Size, states: Sequence[int] = _STATES) -> Sighting | None:
-    """Where a picture of a size, with these stored keypoints, shows the part in one of some states."""
-    overlap = find_overlap(part.keypoints, part.size, stored, size, states)
+def sighting(
+    detail: Detail, stored: Keypoints, size: Size, states: Sequence[int] = _STATES
+) -> Sighting | None:
+    """Where a picture of a size, with these stored keypoints, shows the detail in one of some states."""
+    overlap = find_overlap(detail.keypoints, detail.size, stored, size, states)
     if overlap is None:
         return None
-    told = unexamined(part.keypoints, part.size, overlap, stored, size, page=False)
+    told = unexamined(detail.keypoints, detail.size, overlap, stored, size, page=False)
     if told is None:
         return None
     left, top = np.floor(told.other_region.min(axis=0)).astype(int).tolist()
@@ -80,37 +82,37 @@ def sighting(part: Part, stored: Keypoints, size: Size, states: Sequence[int] = 
     return Sighting(overlap.bits, TRANSFORMS[nearest_transform(told)], box)
 
 
-class Parts:
-    """Many parts that are looked for at once."""
+class Details:
+    """Many details that are looked for at once."""
 
-    def __init__(self, parts: Sequence[Part]):
-        self._parts = list(parts)
-        codes = [part.keypoints.codes[:, state] for part in parts for state in _STATES]
+    def __init__(self, details: Sequence[Detail]):
+        self._details = list(details)
+        codes = [detail.keypoints.codes[:, state] for detail in details for state in _STATES]
         hashes = np.concatenate([np.empty(0, np.uint64), *codes])
         owners = np.arange(len(codes), dtype=np.int64)
         counts = np.array([len(each) for each in codes], np.int64)
         self._index = SetIndex.build(hashes, owners[counts > 0], counts[counts > 0])
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self._details)
 
     def seen_in(self, stored: Keypoints, size: Size) -> dict[int, Sighting]:
         """Those that a picture shows, by their numbers."""
-        if not self._parts:
+        if not self._details:
             return {}
         hits = self._index.near(np.ascontiguousarray(stored.codes[:, 0]), PROPOSING_BITS)
         found = {}
         for number, states in _proposed(hits.owners).items():
-            seen = sighting(self._parts[number], stored, size, states)
+            seen = sighting(self._details[number], stored, size, states)
             if seen is not None:
                 found[number] = seen
         return found
 
 
-def pictures_near(index: SetIndex, part: Part) -> dict[int, list[int]]:
-    """The owners in an index of pictures' keypoints that may show a part, and in which states each."""
-    hits = index.near(asked(part.keypoints), PROPOSING_BITS)
-    states = hits.queries // max(len(part.keypoints), 1)
+def pictures_near(index: SetIndex, detail: Detail) -> dict[int, list[int]]:
+    """The owners in an index of pictures' keypoints that may show a detail, and in which states each."""
+    hits = index.near(asked(detail.keypoints), PROPOSING_BITS)
+    states = hits.queries // max(len(detail.keypoints), 1)
     return _proposed(hits.owners * len(STATES) + states)
 
 

@@ -72,11 +72,14 @@ class ShownTemplate(BaseModel):
 
     template_id: str
     name: str
-    distance: int = Field(description="Bits: of 512 for pattern, of 98 for colorhash, of 64 for the others.")
+    distance: int = Field(
+        description="Bits: of 512 for pattern, of 98 for colorhash, of 64 for the others; of keypoints the median"
+        " of those that agree."
+    )
     region: Box | None = Field(description="The part of the image that is like it; null: all of it.")
     chance: float | None = Field(
         description="How often an image of this collection that has nothing to do with the template is that near,"
-        " at most; null until a hundred images were compared."
+        " at most; null by keypoints, and until a hundred images were compared."
     )
 
 

@@ -285,7 +285,7 @@ def _matches(parts: Parts, template_id: str, parameters: Paged) -> TemplateMatch
         rows = occurrences.nearest_members(
             connection, owners, wanted, limit=limit + 1, after=(after[0], after[1]), as_of=as_of
         )
-        waiting = images.count_not_compared(connection)
+        waiting = images.count_not_compared(connection, row.fingerprint)
     last = rows[limit - 1] if len(rows) > limit else None
     return TemplateMatches(
         template_id=template_id,

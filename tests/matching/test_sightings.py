@@ -1,4 +1,4 @@
-"""Parts of pictures looked for in others: from either side the same as by comparing each with each."""
+"""Details of pictures looked for in others: from either side the same as by comparing each with each."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from app.fingerprints.keypoints import keypoints
 from app.index.sets import SetIndex
 from app.matching.overlaps import PROPOSING_BITS
 from app.matching.regions import Box
-from app.matching.sightings import KEYPOINT_BYTES, Part, Parts, Sighting, pictures_near, sighting
+from app.matching.sightings import KEYPOINT_BYTES, Detail, Details, Sighting, pictures_near, sighting
 from tests.matching.test_overlaps import copied, random_points
 from tests.pictures import photo
 
@@ -36,21 +36,21 @@ def test_both_sides_find_what_comparing_each_with_each_finds(
     seed: int, many: int, pictures: int, bits: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    parts = [Part(random_points(rng, int(rng.integers(0, 14)), SIZE), SIZE) for _ in range(many)]
+    details = [Detail(random_points(rng, int(rng.integers(0, 14)), SIZE), SIZE) for _ in range(many)]
     images = []
     for number in range(pictures):
         points = random_points(rng, int(rng.integers(0, 14)), SIZE)
-        if parts and number % 2:
-            own = parts[int(rng.integers(many))].keypoints
+        if details and number % 2:
+            own = details[int(rng.integers(many))].keypoints
             points, _ = copied(rng, own, int(rng.integers(len(STATES))), 1.1, 30, (9, 5), bits=bits)
         images.append(stored(points))
     plain = {
         (number, place): seen
-        for number, part in enumerate(parts)
+        for number, detail in enumerate(details)
         for place, image in enumerate(images)
-        if (seen := sighting(part, image, SIZE)) is not None
+        if (seen := sighting(detail, image, SIZE)) is not None
     }
-    index = Parts(parts)
+    index = Details(details)
     assert len(index) == many
     assert {
         (number, place): seen
@@ -62,12 +62,47 @@ def test_both_sides_find_what_comparing_each_with_each_finds(
     hashes = np.concatenate([np.empty(0, np.uint64), *(image.codes[:, 0] for image in images)])
     owners = np.flatnonzero(counts)
     found = {}
-    for number, part in enumerate(parts):
-        for place, states in pictures_near(SetIndex.build(hashes, owners, counts[owners]), part).items():
-            seen = sighting(part, images[place], SIZE, states)
+    for number, detail in enumerate(details):
+        for place, states in pictures_near(SetIndex.build(hashes, owners, counts[owners]), detail).items():
+            seen = sighting(detail, images[place], SIZE, states)
             if seen is not None:
                 found[number, place] = seen
     assert found == plain
+
+
+def test_many_details_are_found_as_few_are() -> None:
+    """More hashes than are scanned: they stand in tables."""
+    rng = np.random.default_rng(2)
+    details = [Detail(random_points(rng, 40, SIZE), SIZE) for _ in range(60)]
+    index = Details(details)
+    images = [
+        stored(copied(rng, details[number].keypoints, number % 4, 1.2, 50, (9, 5), bits=3)[0])
+        for number in range(0, 60, 7)
+    ]
+    everything = SetIndex.build(
+        np.concatenate([image.codes[:, 0] for image in images * 20]),
+        np.arange(20 * len(images)),
+        np.array([len(image) for image in images * 20]),
+    )
+    for place, image in enumerate(images):
+        seen = index.seen_in(image, SIZE)
+        assert seen == {7 * place: sighting(details[7 * place], image, SIZE)}
+        near = pictures_near(everything, details[7 * place])
+        assert set(near) == set(range(place, 20 * len(images), len(images)))
+        assert all(states == [7 * place % 4] for states in near.values())
+
+
+def test_a_tilt_that_puts_the_far_end_of_the_picture_behind_the_camera_hides_no_detail() -> None:
+    tilt = np.array([[1, 0, 0], [0, 1, 0], [0.0027, 0, 1]])
+    rng = np.random.default_rng(4)
+    points = random_points(rng, 30, (128, 96))
+    there = np.hstack([points.places[:, :2], np.ones((30, 1))]) @ tilt.T
+    depths = there[:, 2:]
+    places = np.hstack([there[:, :2] / depths, points.places[:, 2:3] / depths, points.places[:, 3:]])
+    image = Keypoints(points.codes[:, :1], places.astype(np.float32))
+    seen = sighting(Detail(points, (128, 96)), image, (512, 384))
+    assert seen is not None
+    assert (seen.box.x, seen.box.y) == (0, 0)
 
 
 def test_copies_drawn_so_are_found_at_all() -> None:
@@ -76,34 +111,34 @@ def test_copies_drawn_so_are_found_at_all() -> None:
     points = random_points(rng, 12, SIZE)
     for state in range(len(STATES)):
         copy, _ = copied(rng, points, state, 1.1, 30, (9, 5), bits=3)
-        assert sighting(Part(points, SIZE), stored(copy), SIZE) is not None
+        assert sighting(Detail(points, SIZE), stored(copy), SIZE) is not None
 
 
 def test_a_part_is_what_lies_in_its_box() -> None:
     points = keypoints(photo("coffee").convert("L").resize((512, 341)))
-    part = Part.within(points, BOX)
-    places = part.keypoints.places
-    assert part.size == (BOX.width, BOX.height)
+    detail = Detail.within(points, BOX)
+    places = detail.keypoints.places
+    assert detail.size == (BOX.width, BOX.height)
     assert 20 < len(places) < len(points)
-    assert ((places[:, :2] >= 0) & (places[:, :2] < part.size)).all()
+    assert ((places[:, :2] >= 0) & (places[:, :2] < detail.size)).all()
     x, y = points.places[:, :2].T
     inside = (x >= BOX.x) & (x < BOX.x + BOX.width) & (y >= BOX.y) & (y < BOX.y + BOX.height)
-    assert np.array_equal(part.keypoints.codes, points.codes[inside])
+    assert np.array_equal(detail.keypoints.codes, points.codes[inside])
     assert np.allclose(places, points.places[inside] - np.array([BOX.x, BOX.y, 0, 0]))
     assert len(points.places) == len(keypoints(photo("coffee").convert("L").resize((512, 341))).places)
 
 
 def test_a_part_comes_back_as_it_was_stored() -> None:
-    part = Part.within(keypoints(photo().convert("L")), BOX)
-    data = part.to_bytes()
-    assert len(data) == KEYPOINT_BYTES * len(part.keypoints)
-    back = Part.from_bytes(memoryview(data), part.size)
-    assert np.array_equal(back.keypoints.codes, part.keypoints.codes)
-    assert np.array_equal(back.keypoints.places, part.keypoints.places)
-    assert back.size == part.size
+    detail = Detail.within(keypoints(photo().convert("L")), BOX)
+    data = detail.to_bytes()
+    assert len(data) == KEYPOINT_BYTES * len(detail.keypoints)
+    back = Detail.from_bytes(memoryview(data), detail.size)
+    assert np.array_equal(back.keypoints.codes, detail.keypoints.codes)
+    assert np.array_equal(back.keypoints.places, detail.keypoints.places)
+    assert back.size == detail.size
     for wrong in (data[:-1], data + b"x", data[:-8]):
         with pytest.raises(ValueError, match=r"bytes|buffer"):
-            Part.from_bytes(wrong, part.size)
+            Detail.from_bytes(wrong, detail.size)
 
 
 EDITS = {
@@ -119,13 +154,13 @@ EDITS = {
 @pytest.mark.parametrize("transform", EDITS)
 def test_a_part_of_a_photo_is_seen_where_it_is(transform: str, negative: bool) -> None:
     picture = photo("coffee").convert("L").resize((512, 341))
-    part = Part.within(keypoints(picture), BOX)
+    detail = Detail.within(keypoints(picture), BOX)
     marked = Image.new("L", picture.size)
     marked.paste(255, (BOX.x, BOX.y, BOX.x + BOX.width, BOX.y + BOX.height))
     image, place = EDITS[transform](picture), EDITS[transform](marked).getbbox()
     if negative:
         image = ImageOps.invert(image)
-    seen = sighting(part, keypoints(image).stored, image.size)
+    seen = sighting(detail, keypoints(image).stored, image.size)
     assert seen is not None
     assert seen.transform == transform
     assert seen.bits <= 4
@@ -135,9 +170,9 @@ def test_a_part_of_a_photo_is_seen_where_it_is(transform: str, negative: bool) -
 
 def test_the_box_ends_where_the_picture_does() -> None:
     picture = photo("coffee").convert("L").resize((512, 341))
-    part = Part.within(keypoints(picture), BOX)
+    detail = Detail.within(keypoints(picture), BOX)
     cut = picture.crop((BOX.x + 80, BOX.y + 60, 512, 341))
-    seen = sighting(part, keypoints(cut).stored, cut.size)
+    seen = sighting(detail, keypoints(cut).stored, cut.size)
     assert seen is not None
     assert (seen.box.x, seen.box.y) == (0, 0)
     assert abs(seen.box.width - 160) <= 4
@@ -145,17 +180,19 @@ def test_the_box_ends_where_the_picture_does() -> None:
 
 
 def test_an_unrelated_photo_shows_no_part() -> None:
-    part = Part.within(keypoints(photo("coffee").convert("L")), Box(0, 0, 600, 400))
-    assert sighting(part, keypoints(photo("chelsea").convert("L")).stored, photo("chelsea").size) is None
+    detail = Detail.within(keypoints(photo("coffee").convert("L")), Box(0, 0, 600, 400))
+    assert sighting(detail, keypoints(photo("chelsea").convert("L")).stored, photo("chelsea").size) is None
 
 
 def test_nothing_is_seen_of_no_parts_and_in_no_keypoints() -> None:
     none = Keypoints(np.empty((0, 1), np.uint64), np.empty((0, 4), np.float32))
     some = stored(random_points(np.random.default_rng(3), 20, SIZE))
-    empty = Part(Keypoints(np.empty((0, 4), np.uint64), none.places), SIZE)
-    assert Parts([]).seen_in(some, SIZE) == {}
-    assert Parts([empty]).seen_in(some, SIZE) == {}
-    assert Parts([Part(random_points(np.random.default_rng(3), 20, SIZE), SIZE)]).seen_in(none, SIZE) == {}
+    empty = Detail(Keypoints(np.empty((0, 4), np.uint64), none.places), SIZE)
+    assert Details([]).seen_in(some, SIZE) == {}
+    assert Details([empty]).seen_in(some, SIZE) == {}
+    assert (
+        Details([Detail(random_points(np.random.default_rng(3), 20, SIZE), SIZE)]).seen_in(none, SIZE) == {}
+    )
     index = SetIndex.build(some.codes[:, 0], np.array([7]), np.array([20]))
     assert pictures_near(index, empty) == {}
 
@@ -166,7 +203,7 @@ def test_the_state_is_that_of_the_hashes() -> None:
     image = stored(points)
     index = SetIndex.build(image.codes[:, 0], np.array([7]), np.array([20]))
     for state in range(len(STATES)):
-        assert pictures_near(index, Part(one_state_of(points, state), SIZE)) == {7: [state]}
-    assert sighting(Part(one_state_of(points, 0), SIZE), image, SIZE) == Sighting(
+        assert pictures_near(index, Detail(one_state_of(points, state), SIZE)) == {7: [state]}
+    assert sighting(Detail(one_state_of(points, 0), SIZE), image, SIZE) == Sighting(
         0, "identity", Box(0, 0, *SIZE)
     )
