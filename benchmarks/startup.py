@@ -66,7 +66,7 @@ WAYS: Mapping[str, Callable[[Connection], object]] = {
     "all: bare": lambda connection: throw_away(connection, stamps.FIELDS),
     "all: columns": stamps.load,
     "all: replica": lambda connection: TableIndex(
-        stamps.load(connection), Templates(0, []), (0, 0), Adaptive
+        stamps.load(connection), Templates.of(0, []), (0, 0), Adaptive
     ),
     "phash: bare": lambda connection: throw_away(connection, ONE_FINGERPRINT),
     "phash: index": index_one,

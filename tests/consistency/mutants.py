@@ -105,7 +105,7 @@ class BelowXmin(Collection):
             connection.rollback()
             return BelowXminIndex(
                 dataclasses.replace(stamps.load(connection), last=last),
-                Templates(0, []),
+                Templates.of(0, []),
                 identity,
                 self._hamming,
             )
