@@ -2,7 +2,7 @@
 
 Every photo is stored. Of those that are asked about, all copies of `benchmarks.suite` are looked for among all
 that is stored; and every photo itself among all others, where what is found is false unless both are of one
-view. Nothing was chosen on the half of the photos that is reported. `--peers` has other people's hashes look for
+view. No threshold was fitted on the half that is reported. `--peers` has other people's hashes look for
 the same copies; `--state` has them made of the photos as one of `keypoint_value.STATES` says.
 """
 

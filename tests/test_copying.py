@@ -1,9 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from app.catalog import copying
-from app.catalog.copying import Fields, copy_columns
+from app.catalog.copying import Fields, copy_columns, copy_out
 
 FIELDS: Fields = {
     "number": ("n", ">i8"),
@@ -55,3 +58,11 @@ def test_connection_goes_on_after_a_refusal(engine: Engine) -> None:
         with pytest.raises(ValueError, match="sizes"):
             copy_columns(connection, FIELDS, "(SELECT NULL::bigint AS n) n", "true")
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
+
+
+def test_a_copy_that_takes_too_long_is_an_error_as_sqlalchemy_has_it(engine: Engine) -> None:
+    """So that it is told as a database that is away, and not as a bug."""
+    with engine.connect() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 50"))
+        with pytest.raises(OperationalError, match="statement timeout"):
+            copy_out(connection, "COPY (SELECT pg_sleep(5)) TO STDOUT", io.BytesIO())
