@@ -22,10 +22,11 @@ lint: .venv/dev
 demo: .venv/dev
 	@$(BIN)/python -m examples.demo
 
-# Versions and hashes only: no index and no download address is ever written.
+# Versions and hashes only: no index and no download address is ever written. What tests need may hold a version
+# back (moto: python-dateutil), so theirs are chosen first.
 lock: .venv/dev
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml --group build --group dev -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml --group build -c requirements-dev.lock -o requirements.lock
 
 clean:
 	rm -rf .venv
