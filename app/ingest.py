@@ -2,12 +2,12 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from PIL.Image import Image
@@ -22,12 +22,14 @@ from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavaila
 from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
-from app.imaging import DecodePool, Fingerprinted
+from app.imaging import Decoders, Fingerprinted
 from app.recognition import recognise
 from app.screening import NO_VERDICT, Answer, Screening, answer_image, screen_rows
 from app.storage import Pictures, open_rendition
 
 log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 # A row that a concurrent delete takes away between INSERT and SELECT is inserted again, this often.
 INSERT_ATTEMPTS = 3
@@ -59,13 +61,23 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoded:
-    position: int
+class Arrival:
+    """A file whose bytes and rendition are durable, and what it is to be stored as."""
+
+    claim_id: str
     file_name: str
     byte_count: int
     image_id: UUID
     sha256: bytes
     fingerprinted: Fingerprinted
+    client_id: int | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] | None = None
+
+
+def once(call: Callable[[], Made]) -> Made:
+    """Do it, and do not try again."""
+    return call()
 
 
 class Intake:
@@ -76,7 +88,7 @@ class Intake:
         *,
         engine: Engine,
         screening: Screening,
-        decoders: DecodePool,
+        decoders: Decoders,
         max_file_bytes: int,
     ):
         self.engine = engine
@@ -99,7 +111,6 @@ class Intake:
         *,
         client_id: int | None,
         labels: Mapping[str, Any],
-        source: Mapping[str, Any] | None = None,
     ) -> Outcome:
         """Store pictures of one claim and find where they were used before.
 
@@ -111,17 +122,65 @@ class Intake:
         same claim again gives the same images and the whole answer.
         """
         with self.decoders.reserve(len(uploads)):
-            decoded, rejections = self._decode_all(uploads)
-        if not decoded:
-            return Outcome([], rejections)
+            arrived, rejections = self._receive_all(claim_id, uploads)
+        arrivals = [replace(each, client_id=client_id, labels=labels) for each in arrived]
+        return Outcome(self.store(arrivals) if arrivals else [], rejections)
+
+    def receive(self, claim_id: str, upload: Upload) -> Arrival:
+        """Make the bytes durable while a decoding process makes the fingerprint and the rendition.
+
+        Nothing of the file stays when this fails; otherwise it is for `store` or `refuse`. Raises as `take`.
+        """
+        self._check_size(upload)
+        image_id = uuid4()
+        try:
+            path = self.pictures.write_original(image_id, upload.data)
+            durable = self._disk.submit(self._digest_and_sync, image_id, upload.data)
+            try:
+                fingerprinted = self.decoders.fingerprint(path, self.pictures.rendition(image_id))
+            finally:
+                # Also after a failure: the file is erased below, and nobody may be working on it then.
+                sha256 = durable.result()
+            self.pictures.sync_folder(image_id)
+        except BaseException:
+            self.pictures.erase(image_id)
+            raise
+        return Arrival(claim_id, upload.file_name, len(upload.data), image_id, sha256, fingerprinted)
+
+    def store(
+        self, arrivals: Sequence[Arrival], *, attempt: Callable[[Callable[[], Any]], Any] = once
+    ) -> list[Answer]:
+        """Store files that were received, of any claims, in one statement, and find where they were used before.
+
+        The answers are in the order of the files, and as complete as those of `take`, which raises the same.
+        `attempt` does each of the two steps; it may try again what raised, for both are safe to repeat.
+        """
         created: set[UUID] = set()
-        with ExitStack() as stack:
-            with self._only_stored_files_stay(decoded, created):
-                connection = stack.enter_context(session.autocommit(self.engine))
-                new = [new_image(claim_id, item, client_id, labels, source) for item in decoded]
-                rows = self._insert(connection, new, created)
-            keypoints = {item.image_id: item.fingerprinted.keypoints for item in decoded}
-            return Outcome(self._answer(connection, rows, created, keypoints), rejections)
+        new = [new_image(each) for each in arrivals]
+        keypoints = {each.image_id: each.fingerprinted.keypoints for each in arrivals}
+
+        def insert() -> list[AnyRow]:
+            with session.autocommit(self.engine) as connection:
+                return self._insert(connection, new, created)
+
+        def answer() -> list[Answer]:
+            with session.autocommit(self.engine) as connection:
+                return self._answer(connection, rows, created, keypoints)
+
+        with self._only_stored_files_stay(arrivals, created):
+            rows: list[AnyRow] = attempt(insert)
+        answers: list[Answer] = attempt(answer)
+        return answers
+
+    def again(self, rows: Sequence[AnyRow]) -> list[Answer]:
+        """Answer for images that are stored already (columns STORED): those that were not compared yet are. Raises
+        Unavailable."""
+        with session.autocommit(self.engine) as connection:
+            return self._answer(connection, rows, frozenset(), {})
+
+    def refuse(self, arrival: Arrival) -> None:
+        """Erase a file that was received and is not to be stored."""
+        self.pictures.erase(arrival.image_id)
 
     def look_at(self, upload: Upload, *, rendition: bool = False) -> tuple[Fingerprinted, Image | None]:
         """Fingerprint a picture that is not to be stored: nothing of it stays. Raises as `take`.
@@ -157,18 +216,18 @@ class Intake:
         pictures.sync_folder(picture_id)
         return found
 
-    def _decode_all(self, uploads: Sequence[Upload]) -> tuple[list[_Decoded], list[Rejection]]:
-        """Decode the files of one request, no more of them at once than there are decoding processes.
+    def _receive_all(self, claim_id: str, uploads: Sequence[Upload]) -> tuple[list[Arrival], list[Rejection]]:
+        """Receive the files of one request, no more of them at once than there are decoding processes.
 
         So the queue in front of those holds a few files of every request that waits, and not all of one.
         """
-        results: dict[int, _Decoded | Exception] = {}
+        results: dict[int, Arrival | Exception] = {}
         positions = iter(range(len(uploads)))
 
         def decode_some() -> None:
             for position in positions:
                 try:
-                    results[position] = self._decode(position, uploads[position])
+                    results[position] = self.receive(claim_id, uploads[position])
                 except Exception as error:  # noqa: BLE001 - told apart below, once all files are done
                     results[position] = error
 
@@ -176,34 +235,16 @@ class Intake:
         decode_some()
         for other in others:
             other.result()
-        decoded = [item for _, item in sorted(results.items()) if isinstance(item, _Decoded)]
+        arrived = [item for _, item in sorted(results.items()) if isinstance(item, Arrival)]
         rejections: list[Rejection] = []
         for position, error in sorted(results.items()):
             if isinstance(error, UnusablePicture):
                 rejections.append(Rejection(position, uploads[position].file_name, error))
             elif isinstance(error, Exception):
-                for item in decoded:
-                    self.pictures.erase(item.image_id)
+                for item in arrived:
+                    self.refuse(item)
                 raise error
-        return decoded, rejections
-
-    def _decode(self, position: int, upload: Upload) -> _Decoded:
-        """Make the bytes durable while a decoding process makes the fingerprint and the rendition."""
-        self._check_size(upload)
-        image_id = uuid4()
-        try:
-            path = self.pictures.write_original(image_id, upload.data)
-            durable = self._disk.submit(self._digest_and_sync, image_id, upload.data)
-            try:
-                fingerprinted = self.decoders.fingerprint(path, self.pictures.rendition(image_id))
-            finally:
-                # Also after a failure: the file is erased below, and nobody may be working on it then.
-                sha256 = durable.result()
-            self.pictures.sync_folder(image_id)
-        except BaseException:
-            self.pictures.erase(image_id)
-            raise
-        return _Decoded(position, upload.file_name, len(upload.data), image_id, sha256, fingerprinted)
+        return arrived, rejections
 
     def _check_size(self, upload: Upload) -> None:
         if not upload.data:
@@ -220,7 +261,7 @@ class Intake:
 
     @contextmanager
     def _only_stored_files_stay(
-        self, decoded: Sequence[_Decoded], created: AbstractSet[UUID]
+        self, arrivals: Sequence[Arrival], created: AbstractSet[UUID]
     ) -> Iterator[None]:
         """Erase at the end the files of what is not in `created`: a replay's, and those of a failed INSERT."""
         unknown = False
@@ -231,25 +272,25 @@ class Intake:
             unknown = session.outcome_unknown(error)
             raise
         finally:
-            for item in decoded:
+            for item in arrivals:
                 if item.image_id not in created and not unknown:
-                    self.pictures.erase(item.image_id)
+                    self.refuse(item)
 
     def _insert(self, connection: Connection, new: Sequence[NewImage], created: set[UUID]) -> list[AnyRow]:
         """Return the live row of each image in its order; put the ids of those that are new into `created`."""
-        # The same bytes twice in one request are one row, listed twice.
-        wanted = list({item.sha256: item for item in reversed(new)}.values())[::-1]
-        found: dict[bytes, AnyRow] = {}
+        # The same bytes twice for one claim are one row, listed twice.
+        wanted = {(item.claim_id, item.sha256): item for item in reversed(new)}
+        found: dict[tuple[str, bytes], AnyRow] = {}
         for _ in range(INSERT_ATTEMPTS):
-            missing = [item for item in wanted if item.sha256 not in found]
+            missing = [item for key, item in reversed(wanted.items()) if key not in found]
             for row in new_images.insert_images(connection, missing).values():
-                found[row.sha256] = row
-                created.add(row.image_id)
-            replayed = [item.sha256 for item in missing if item.sha256 not in found]
-            if replayed:
-                found |= images.live_by_bytes(connection, missing[0].claim_id, replayed)
+                found[row.claim_id, row.sha256] = row
+            if replayed := wanted.keys() - found.keys():
+                found |= images.live_by_bytes(connection, replayed)
+            # Also of an attempt before this one, whose commit went through unseen.
+            created |= {row.image_id for row in found.values()} & {item.image_id for item in new}
             if len(found) == len(wanted):
-                return [found[item.sha256] for item in new]
+                return [found[item.claim_id, item.sha256] for item in new]
         raise Unavailable(
             "the same pictures are being deleted and uploaded at the same moment; send them again"
         )
@@ -315,27 +356,21 @@ def pixel_columns(fingerprinted: Fingerprinted) -> dict[str, Any]:
     }
 
 
-def new_image(
-    claim_id: str,
-    item: _Decoded,
-    client_id: int | None,
-    labels: Mapping[str, Any],
-    source: Mapping[str, Any] | None,
-) -> NewImage:
-    """Return the row to insert for a decoded file."""
+def new_image(item: Arrival) -> NewImage:
+    """Return the row to insert for a file that was received."""
     decoded = item.fingerprinted
     return NewImage(
         image_id=item.image_id,
-        claim_id=claim_id,
-        uploaded_by=client_id,
+        claim_id=item.claim_id,
+        uploaded_by=item.client_id,
         file_name=item.file_name,
         sha256=item.sha256,
         format=decoded.format,
         width=decoded.width,
         height=decoded.height,
         byte_count=item.byte_count,
-        labels=dict(labels),
-        source=None if source is None else dict(source),
+        labels=dict(item.labels),
+        source=None if item.source is None else dict(item.source),
         exif=dict(decoded.exif),
         taken_at=decoded.taken_at,
         camera_make=decoded.camera_make,

@@ -86,10 +86,12 @@ def screen_rows(
     committed = max((row.created_seq for row in rows), default=0)
     index = screening.collection.caught_up(connection, committed=committed)
     points = screening.keypoints.caught_up(connection, committed=committed)
+    looked = [_look(connection, screening, index, points, row, keypoints.get(row.image_id)) for row in rows]
+    others = images.earlier_candidates(connection, rows, [each.proposed for each in looked])
     found = [
         match
-        for row in rows
-        for match in _earlier_matches(connection, screening, index, points, row, keypoints.get(row.image_id))
+        for each, earlier in zip(looked, others, strict=True)
+        for match in _earlier_matches(screening, each, earlier)
     ]
     showing = recognise(connection, index.templates, [row.created_seq for row in rows])
     # Last, for it marks the images as screened.
@@ -98,25 +100,45 @@ def screen_rows(
     return showing.union(*((match.later_id, match.earlier_id) for match in found))
 
 
-def _earlier_matches(
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """An image and what the indexes know of those before it, by `created_seq`: copies of all, and of parts."""
+
+    row: AnyRow
+    picture: Picture
+    whole: Mapping[int, int]
+    partial: Mapping[int, Evidence]
+
+    @property
+    def proposed(self) -> set[int]:
+        """All that are to be compared with it."""
+        return {*self.whole, *self.partial}
+
+
+def _look(
     connection: Connection,
     screening: Screening,
     index: TableIndex,
     points: KeypointIndex,
     row: AnyRow,
     keypoints: Keypoints | None,
-) -> list[matches.NewMatch]:
+) -> _Looked:
     query = _picture(row, turned_from_bytes(row.turned))
     whole = propose(index, query, screening.rule, before=row.created_seq)
     partial = _partial_copies(connection, screening, points, row, keypoints, whole)
-    others = images.earlier_candidates(connection, row, sorted({*whole, *partial}))
+    return _Looked(row, query, whole, partial)
+
+
+def _earlier_matches(
+    screening: Screening, looked: _Looked, others: Sequence[AnyRow]
+) -> list[matches.NewMatch]:
     pictures = [_picture(other, turned_from_bytes(other.turned, rows=1)) for other in others]
-    evidence = [partial.get(other.created_seq) for other in others]
-    findings = compare_many(query, pictures, screening.rule, evidence)
+    evidence = [looked.partial.get(other.created_seq) for other in others]
+    findings = compare_many(looked.picture, pictures, screening.rule, evidence)
     return [
         matches.NewMatch(
             earlier_id=other.id,
-            later_id=row.id,
+            later_id=looked.row.id,
             kind=finding.kind,
             rank=finding.rank,
             nearest=finding.nearest,
@@ -136,7 +158,7 @@ def _partial_copies(
     points: KeypointIndex,
     row: AnyRow,
     keypoints: Keypoints | None,
-    whole: Sequence[int],
+    whole: Mapping[int, int],
 ) -> dict[int, Evidence]:
     """Evidence by `created_seq` of images that one has a part in common with."""
     # Those that are to be found yet are compared once a job has found them.
@@ -154,25 +176,29 @@ def _partial_copies(
     proposed = propose_images(points, look.keypoints, before=row.created_seq)
     return {
         found.created_seq: found.evidence
-        for found in partial_copies(connection, screening.pictures, look, proposed, set(whole))
+        for found in partial_copies(connection, screening.pictures, look, proposed, whole)
     }
 
 
-def propose(index: TableIndex, query: Picture, rule: Rule, *, before: int) -> list[int]:
-    """Stamps of images that a proposing hash finds and the verifier agrees to, in one of the eight orientations.
+def propose(index: TableIndex, query: Picture, rule: Rule, *, before: int) -> dict[int, int]:
+    """Stamps of images that a proposing hash finds and the verifier agrees to, in one of the eight orientations,
+    and the place in TRANSFORMS of that in which it agrees most.
 
     Decided in memory: on a large collection the hashes propose hundreds of strangers for every copy.
     """
     if query.low_information:
-        return []
-    found = []
+        return {}
+    found = [np.empty((3, 0), np.int64)]
     for name in PROPOSING_HASHES:
         near = index.indexes[name].within_many(query.turned[:, COLUMN_OF[name]], rule.near)
         earlier = near.ids < before
         seqs, transforms = near.ids[earlier], near.queries[earlier]
         bits = index.verifiers.distances(seqs, query.turned[transforms, VERIFIER])
-        found.append(seqs[bits <= rule.verifier_for(index.verifiers.pages(seqs) & query.page)])
-    return list(map(int, np.unique(np.concatenate(found))))
+        agreed = bits <= rule.verifier_for(index.verifiers.pages(seqs) & query.page)
+        found.append(np.stack([seqs, bits, transforms])[:, agreed].astype(np.int64))
+    seqs, bits, transforms = np.concatenate(found, axis=1)
+    nearest_last = np.lexsort((-transforms, -bits))
+    return dict(zip(seqs[nearest_last].tolist(), transforms[nearest_last].tolist(), strict=True))
 
 
 def answer_image(connection: Connection, row: AnyRow, *, screened: bool = False) -> Answer:
@@ -187,11 +213,23 @@ def answer_image(connection: Connection, row: AnyRow, *, screened: bool = False)
     return Answer(row, page, verdict, templates=templates_of(connection, row.id))
 
 
+def verdicts_of(connection: Connection, image_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The verdicts of those images that are live."""
+    return {
+        row.image_id: _verdict(row.verdict_rank, screened=row.screened_at is not None)
+        for row in matches.verdict_ranks(connection, image_ids)
+    }
+
+
 def verdict_of(page: matches.MatchPage, *, screened: bool) -> str:
     """Strongest kind of match against other claims, "none", or "pending" until the image is screened."""
+    return _verdict(page.verdict_rank, screened=screened)
+
+
+def _verdict(rank: int | None, *, screened: bool) -> str:
     if not screened:
         return PENDING
-    return NO_VERDICT if page.verdict_rank is None else KINDS[page.verdict_rank]
+    return NO_VERDICT if rank is None else KINDS[rank]
 
 
 def _picture(row: AnyRow, turned: np.ndarray) -> Picture:

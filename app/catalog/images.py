@@ -1,7 +1,8 @@
 """The image table: one row per stored picture, a tombstone for a deleted one."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,8 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    LargeBinary,
+    Text,
     bindparam,
     cast,
     func,
@@ -17,10 +20,12 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
 
 from app.catalog.filters import Filter
 from app.catalog.keypoints import forget_keypoints, replace_keypoints
@@ -32,9 +37,13 @@ from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
 from app.fingerprints.value import Pattern, Segment
 
 
-def _bigints(name: str) -> ColumnElement[Any]:
+def _list(name: str, kind: type[TypeEngine[Any]]) -> ColumnElement[Any]:
     """Return a parameter that takes a list: the statement's text stays the same however many there are."""
-    return cast(bindparam(name), ARRAY(BigInteger))
+    return cast(bindparam(name), ARRAY(kind))
+
+
+def _bigints(name: str) -> ColumnElement[Any]:
+    return _list(name, BigInteger)
 
 
 # Columns an answer shows; the pixel-derived blobs stay out.
@@ -90,7 +99,10 @@ KEPT_BY_TOMBSTONE = {"id", "image_id", "created_seq", "change_seq", "deleted_at"
 # The statements of an upload and of a search, built once: building them costs as much as running them.
 _BY_ID = select(*STORED).where(LIVE, image.c.image_id == bindparam("image_id"))
 _BY_BYTES = select(*STORED).where(
-    LIVE, image.c.claim_id == bindparam("claim_id"), image.c.sha256.in_(bindparam("sha256s", expanding=True))
+    LIVE,
+    tuple_(image.c.claim_id, image.c.sha256).in_(
+        select(func.unnest(_list("claim_ids", Text)), func.unnest(_list("sha256s", LargeBinary)))
+    ),
 )
 _BY_SEQ = select(image.c.created_seq, image.c.image_id, image.c.claim_id, image.c.uploaded_at).where(
     LIVE, image.c.created_seq == func.any(_bigints("seqs"))
@@ -101,11 +113,11 @@ _CANDIDATES = (
         image.c.created_seq < bindparam("before"),
         image.c.id.in_(
             union_all(
-                select(image.c.id).where(LIVE, image.c.sha256 == bindparam("sha256")),
+                select(image.c.id).where(LIVE, image.c.sha256 == func.any(_list("sha256s", LargeBinary))),
                 select(image.c.id).where(
                     LIVE,
                     image.c.status == "fingerprinted",
-                    image.c.pixel_sha256 == bindparam("pixel_sha256"),
+                    image.c.pixel_sha256 == func.any(_list("pixel_sha256s", LargeBinary)),
                 ),
                 select(image.c.id).where(LIVE, image.c.created_seq == func.any(_bigints("seqs"))),
             )
@@ -129,10 +141,12 @@ class Rehashed:
     keypoints: Keypoints
 
 
-def live_by_bytes(connection: Connection, claim_id: str, sha256s: Sequence[bytes]) -> dict[bytes, AnyRow]:
-    """Live images of a claim by the SHA-256 of their bytes (columns STORED)."""
-    rows = connection.execute(_BY_BYTES, {"claim_id": claim_id, "sha256s": list(sha256s)})
-    return {row.sha256: row for row in rows}
+def live_by_bytes(
+    connection: Connection, keys: Collection[tuple[str, bytes]]
+) -> dict[tuple[str, bytes], AnyRow]:
+    """Live images by claim and SHA-256 of their bytes (columns STORED)."""
+    values = {"claim_ids": [claim_id for claim_id, _ in keys], "sha256s": [sha256 for _, sha256 in keys]}
+    return {(row.claim_id, row.sha256): row for row in connection.execute(_BY_BYTES, values)}
 
 
 def live_by_id(connection: Connection, image_id: UUID) -> AnyRow | None:
@@ -219,16 +233,33 @@ def to_compare(connection: Connection, seqs: Sequence[int]) -> Sequence[AnyRow]:
     return connection.execute(statement, {"seqs": list(seqs)}).all()
 
 
-def earlier_candidates(connection: Connection, row: AnyRow, seqs: Sequence[int]) -> Sequence[AnyRow]:
-    """Live images before `row` with its bytes, its pixels, or one of the proposed stamps (columns COMPARED)."""
+def earlier_candidates(
+    connection: Connection, rows: Sequence[AnyRow], proposed: Sequence[Collection[int]]
+) -> list[list[AnyRow]]:
+    """For each of `rows` the live images before it with its bytes, its pixels, or one of the stamps proposed for it
+    (columns COMPARED), in upload order."""
+    if not rows:
+        return []
+    # Pictures of low information are the same by their bytes only.
+    pixels = [row.pixel_sha256 if row.status == "fingerprinted" else None for row in rows]
     values = {
-        "before": row.created_seq,
-        "sha256": row.sha256,
-        # Pictures of low information are the same by their bytes only: nothing has these "pixels".
-        "pixel_sha256": row.pixel_sha256 if row.status == "fingerprinted" else b"",
-        "seqs": list(seqs),
+        "before": max(row.created_seq for row in rows),
+        "sha256s": [row.sha256 for row in rows],
+        "pixel_sha256s": [each for each in pixels if each is not None],
+        "seqs": sorted({seq for seqs in proposed for seq in seqs}),
     }
-    return connection.execute(_CANDIDATES, values).all()
+    of_key: dict[Hashable, list[AnyRow]] = defaultdict(list)
+    for other in connection.execute(_CANDIDATES, values):
+        of_key[other.created_seq].append(other)
+        of_key["bytes", other.sha256].append(other)
+        if other.status == "fingerprinted":
+            of_key["pixels", other.pixel_sha256].append(other)
+    found = []
+    for row, row_pixels, seqs in zip(rows, pixels, proposed, strict=True):
+        keys = [("bytes", row.sha256), ("pixels", row_pixels), *seqs]
+        others = {other.created_seq: other for key in keys for other in of_key.get(key, ())}
+        found.append([others[seq] for seq in sorted(others) if seq < row.created_seq])
+    return found
 
 
 def unscreened(connection: Connection, *, older_than_seconds: float, limit: int) -> Sequence[int]:

@@ -68,6 +68,17 @@ _OF_IMAGE = text(
     ") page ON true ORDER BY page.rank, page.nearest, page.created_seq"
 )
 
+_VERDICT_RANKS = text(
+    "SELECT i.image_id, i.screened_at, min(m.rank) FILTER (WHERE o.id IS NOT NULL) AS verdict_rank"
+    " FROM image i LEFT JOIN LATERAL ("
+    "  SELECT rank, later_id AS other_id FROM match WHERE earlier_id = i.id"
+    "  UNION ALL SELECT rank, earlier_id FROM match WHERE later_id = i.id"
+    " ) m ON true"
+    " LEFT JOIN image o ON o.id = m.other_id AND o.deleted_at IS NULL AND o.claim_id <> i.claim_id"
+    " WHERE i.deleted_at IS NULL AND i.image_id = ANY(CAST(:image_ids AS uuid[]))"
+    " GROUP BY i.image_id, i.screened_at"
+)
+
 _BY_ID = text(
     "SELECT m.kind, m.transform, m.evidence, later.image_id AS later_image_id, later.claim_id AS later_claim_id,"
     " earlier.image_id AS earlier_image_id, earlier.claim_id AS earlier_claim_id"
@@ -141,6 +152,12 @@ def forget_images(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(
         text("DELETE FROM match WHERE earlier_id = ANY(:ids) OR later_id = ANY(:ids)"), {"ids": list(ids)}
     )
+
+
+def verdict_ranks(connection: Connection, image_ids: Sequence[UUID]) -> Sequence[AnyRow]:
+    """Of live images the best rank of their matches in other claims, None without any, and when they were
+    screened."""
+    return connection.execute(_VERDICT_RANKS, {"image_ids": [str(each) for each in image_ids]}).all()
 
 
 def matches_of(

@@ -54,12 +54,11 @@ class SearchThenCommit(Intake):
         *,
         client_id: int | None,
         labels: Mapping[str, Any],
-        source: Mapping[str, Any] | None = None,
     ) -> Outcome:
         with session.autocommit(self.engine) as connection:
             # The search itself is left where it is: its answer is that of this moment.
             Collection.caught_up(self.screening.collection, connection)
-        return super().take(claim_id, uploads, client_id=client_id, labels=labels, source=source)
+        return super().take(claim_id, uploads, client_id=client_id, labels=labels)
 
 
 class BelowXminIndex(TableIndex):
