@@ -2,10 +2,11 @@
 pixel."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from types import MappingProxyType
 from uuid import UUID
 
 import numpy as np
@@ -16,9 +17,10 @@ from app.catalog.keypoints import keypoint_places, keypoint_rows, keypoints_of
 from app.catalog.rows import AnyRow
 from app.collection.keypoints import KeypointIndex
 from app.fingerprints.keypoint_value import Keypoints, unpacked
+from app.fingerprints.orientation import TRANSFORMS
 from app.imaging.normalise import normalised_size
 from app.matching.candidates import Candidates, agreeing, asked, rank
-from app.matching.evidence import Evidence, examine, unexamined
+from app.matching.evidence import Evidence, examine, examine_whole, unexamined
 from app.matching.overlaps import PROPOSING_BITS, Overlap, find_overlap
 from app.storage import Pictures, open_rendition
 
@@ -84,18 +86,22 @@ def partial_copies(
     pictures: Pictures,
     look: Look,
     proposed: Candidates,
-    known: Collection[int] = (),
+    known: Mapping[int, int] = MappingProxyType({}),
 ) -> list[PartialCopy]:
     """Those of the images proposed, best first, that a picture has a part in common with.
 
-    Of those `known` to be copies, by `created_seq`, some are looked at, for evidence. Images deleted meanwhile are
-    left out.
+    Of those `known` to be alike as wholes, by `created_seq` and the place in TRANSFORMS of how, some are looked at,
+    for evidence: where no keypoints agree, laid on each other as wholes. Images deleted meanwhile are left out.
     """
     candidates = agreeing_images(connection, look, proposed)
     seqs = candidates.owners.tolist()
     states = dict(zip(seqs, candidates.states.tolist(), strict=True))
-    copies = [seq for seq in seqs if seq in known][:MOST_KNOWN]
+    copies = [*(seq for seq in seqs if seq in known), *(seq for seq in known if seq not in states)][
+        :MOST_KNOWN
+    ]
     others = [seq for seq in seqs if seq not in known][:MOST_COMPARED]
+    if not copies and not others:
+        return []
     rows = {row.created_seq: row for row in keypoint_rows(connection, copies + others)}
     found = []
     for some, most in ((copies, MOST_KNOWN), (others, MOST_EXAMINED)):
@@ -104,6 +110,11 @@ def partial_copies(
             evidence = _evidence(pictures, look, row, overlap, keypoints)
             if evidence is not None:
                 found.append(PartialCopy(row.created_seq, evidence))
+    without = set(copies) - {each.created_seq for each in found}
+    for row in (rows[seq] for seq in copies if seq in without and seq in rows):
+        evidence = _evidence_of_whole(pictures, look, row, TRANSFORMS[known[row.created_seq]])
+        if evidence is not None:
+            found.append(PartialCopy(row.created_seq, evidence))
     return found
 
 
@@ -119,10 +130,20 @@ def _overlapping(
     look: Look, rows: Iterable[AnyRow], states: Mapping[int, int]
 ) -> Iterator[tuple[AnyRow, Overlap, Keypoints]]:
     for row in rows:
+        if row.created_seq not in states:
+            continue  # no keypoints speak for it
         keypoints, size = keypoints_of(row), normalised_size(row.width, row.height)
         overlap = find_overlap(look.keypoints, look.size, keypoints, size, [states[row.created_seq]])
         if overlap is not None:
             yield row, overlap, keypoints
+
+
+def _evidence_of_whole(pictures: Pictures, look: Look, row: AnyRow, transform: str) -> Evidence | None:
+    try:
+        return examine_whole(look.open(), open_rendition(pictures, row.image_id).convert("L"), transform)
+    except FileNotFoundError as error:
+        log.warning("no %s: image %s is compared by its hashes alone", error.filename, row.image_id)
+        return None
 
 
 def _evidence(

@@ -166,6 +166,23 @@ def examine(
     return None if told is None else replace(told, page=True)
 
 
+def examine_whole(picture: Image.Image, other: Image.Image, transform: str) -> Evidence | None:
+    """Lay a picture of mode L on another one as a whole, turned by one of `orientation.TRANSFORMS`."""
+    own, their = without_impulses(picture, other)
+    whole = of_whole(transform, picture.size, other.size)
+    found = align(own, their, whole.homography, negative=False)
+    if found is None:
+        return None
+    return replace(
+        whole,
+        score=found.score,
+        shift=found.shift,
+        alike=found.alike,
+        blocks=found.blocks,
+        homography=found.homography,
+    )
+
+
 def _examined(
     picture: Image.Image,
     keypoints: Keypoints,

@@ -16,7 +16,7 @@ KINDS = ("same_file", "same_pixels", "near_duplicate", "edited_copy", "same_scen
 # A verdict of one of these means: this picture was used before.
 COPIES = frozenset(KINDS) - {"same_scene"}
 # Raised when a rule below changes its answers; stored with every match.
-RULE_VERSION = 6
+RULE_VERSION = 7
 # Only these two propose; the others flag too many chance neighbours (docs/decisions/0004).
 PROPOSING_HASHES = ("phash", "dhash")
 

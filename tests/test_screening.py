@@ -1,0 +1,38 @@
+"""What uploads are told of pictures that are alike and no copies."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from app.ingest import Upload
+from app.parts import Parts
+from tests.pictures import drawn, encoded
+
+
+def textured(seed: int) -> Image.Image:
+    """One picture with a fine texture of its own, in which none of its keypoints is left."""
+    picture = Image.blend(Image.new("RGB", (480, 360), (128, 128, 128)), drawn(5, (480, 360)), 0.5)
+    cells = np.random.default_rng(seed).integers(-12, 13, (picture.height // 14, picture.width // 14))
+    texture = Image.fromarray(cells.astype(np.int32)).resize(picture.size, Image.Resampling.NEAREST)
+    return Image.fromarray(
+        np.clip(np.asarray(picture) + np.asarray(texture)[..., None], 0, 255).astype(np.uint8)
+    )
+
+
+def verdict_of_second(parts: Parts, first: Image.Image, second: Image.Image) -> str:
+    for claim_id, picture in (("A", first), ("B", second)):
+        upload = Upload("a.jpg", encoded(picture, quality=90))
+        outcome = parts.intake.take(claim_id, [upload], client_id=None, labels={})
+    return outcome.answers[0].verdict
+
+
+def test_two_pictures_alike_but_for_all_detail_are_no_near_duplicates(parts: Parts) -> None:
+    assert verdict_of_second(parts, textured(1), textured(2)) == "none"
+
+
+@pytest.mark.parametrize("turned", [ImageOps.mirror, lambda picture: picture], ids=["mirrored", "as it is"])
+def test_a_copy_in_which_no_keypoint_agrees_is_a_near_duplicate(parts: Parts, turned: object) -> None:
+    """Smooth all over, it has none."""
+    whole = drawn(4, (480, 360))
+    assert callable(turned)
+    assert verdict_of_second(parts, whole, turned(whole).resize((400, 300))) == "near_duplicate"
