@@ -1,8 +1,8 @@
 """`python -m benchmarks.throughput`: uploads per second of camera files, against what the cores could fingerprint.
 
 Several clients upload at once, each file of a round once, and all are deleted before the next round, untimed. The
-files are the camera's own and eight of each shifted around, what leaves coming back on the other side: of the
-camera's size in pixels and bytes, and none like another, so a round is long and nothing in it matches. What the
+files are the camera's own, and for each of them eight photos enlarged to its size in pixels, with as much grain as
+makes them its size in bytes: none has a part of another, so a round is long and nothing in it matches. What the
 cores could do is their time, less what this process took to send, over the CPU time of fingerprinting these
 files, measured before in this process as `benchmarks.fingerprints` does.
 """
@@ -17,18 +17,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from statistics import mean, median
+from typing import Any
 
 import click
-from PIL import Image, ImageChops, JpegImagePlugin
+import numpy as np
+from PIL import Image, JpegImagePlugin
 
 from benchmarks.fingerprints import as_a_decoding_process_is, cpu_ms, fingerprint_all
-from benchmarks.pictures import camera_files
+from benchmarks.pictures import DATA, camera_files
 from benchmarks.report import Bar, show, table
 from benchmarks.service import Client, Service
 
 LEAST_SHARE = 0.8
-SHIFTED = 8
-_BLOCK = 16
+ENLARGED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,9 @@ class Round:
 
 
 def files() -> list[bytes]:
-    """Camera files, and each shifted by several distances across and down, written with its own tables."""
+    """Camera files, and photos made as large as each of them, written with its tables."""
+    photos = iter(sorted((DATA / "photos" / "clothing").glob("*.jpg")))
+    random = np.random.default_rng(1)
     found = []
     for path in camera_files():
         found.append(path.read_bytes())
@@ -52,19 +55,35 @@ def files() -> list[bytes]:
             "subsampling": JpegImagePlugin.get_sampling(image),  # type: ignore[no-untyped-call]
             "exif": image.info.get("exif", b""),
         }
-        for number in range(1, SHIFTED + 1):
-            across, down = (
-                _shift(side, step * number) for side, step in ((image.width, 1), (image.height, 4))
-            )
-            file = io.BytesIO()
-            ImageChops.offset(image, across, down).save(file, "JPEG", **kept)
-            found.append(file.getvalue())
+        enlarged = [_enlarged(next(photos), image.size) for _ in range(ENLARGED)]
+        grain = _grain(random, enlarged[0], len(found[-1]), kept)
+        found += [_grainy(random, photo, grain, kept) for photo in enlarged]
     return found
 
 
-def _shift(side: int, parts: int) -> int:
-    """So many of `SHIFTED` + 1 parts of a side, in whole blocks of its JPEG."""
-    return parts % (SHIFTED + 1) * side // (SHIFTED + 1) // _BLOCK * _BLOCK
+def _enlarged(path: Path, size: tuple[int, int]) -> Image.Image:
+    with Image.open(path) as photo:
+        return photo.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+
+
+def _grain(random: np.random.Generator, photo: Image.Image, byte_count: int, kept: dict[str, Any]) -> float:
+    """How much grain makes a photo a file of so many bytes, by halving."""
+    low, high = 0.0, 64.0
+    while high - low > 0.5:
+        middle = (low + high) / 2
+        if len(_grainy(random, photo, middle, kept)) < byte_count:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _grainy(random: np.random.Generator, photo: Image.Image, grain: float, kept: dict[str, Any]) -> bytes:
+    noise = random.standard_normal((photo.height, photo.width, 1), np.float32) * np.float32(grain)
+    pixels = np.clip(np.asarray(photo) + noise, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", **kept)
+    return file.getvalue()
 
 
 def upload_all(service: Service, key: str, pictures: list[bytes], clients: int, name: str) -> Round:
