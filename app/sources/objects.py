@@ -1,0 +1,182 @@
+"""Objects in a store behind an address: S3 and what speaks like it, Google Cloud Storage, Azure."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+import obstore
+from obstore import exceptions
+from obstore.store import from_url
+
+from app.errors import InvalidValue, Unavailable
+from app.sources.found import Refused, as_text, last_part
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az")
+"""The addresses that are understood, file:// apart."""
+
+# One request fetches a photo whole; the members of an archive are read one after the other.
+_BUFFER_BYTES = 4 << 20
+_MAX_RETRIES = 3
+_RETRY_SECONDS = 30
+_LONGEST_REASON = 200
+_LIST_PAGE = 1000
+_NOT_ALLOWED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteObject:
+    """An object in a store."""
+
+    name: str
+    byte_count: int
+    stamp: str
+    """The store's tag of the content, or size and time of the last change."""
+    key: str = field(repr=False)
+    etag: str | None = field(repr=False)
+    store: "ObjectStore" = field(repr=False, compare=False)
+
+    @property
+    def folder_name(self) -> str:
+        """The last part of its name but one."""
+        return as_text(self.key.rpartition("/")[0].rpartition("/")[2])
+
+    @property
+    def file_name(self) -> str:
+        """The last part of its name."""
+        return as_text(last_part(self.key))
+
+    def open(self) -> BinaryIO:
+        """Return the object as a file; what is read is fetched. Reading raises Unavailable, InvalidValue."""
+        return io.BufferedReader(_Ranges(self), _BUFFER_BYTES)
+
+
+def objects_at(address: str) -> Iterator[RemoteObject | Refused]:
+    """Yield the object at an address, or those under it.
+
+    Raises InvalidValue for an address that makes no sense, or that is not allowed to be read; Unavailable.
+    """
+    scheme, _, rest = address.partition("://")
+    bucket, _, key = rest.partition("/")
+    root = f"{scheme.lower()}://{bucket}"
+    shown = as_text(address)
+    if not bucket:
+        raise InvalidValue(f"{shown} names no bucket", field="input")
+    try:
+        retries = {"max_retries": _MAX_RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)}
+        store = from_url(root, retry_config=retries)  # type: ignore[call-overload]
+    except (exceptions.BaseError, ValueError) as error:
+        raise InvalidValue(f"{shown} can't be opened: {_reason(error)}", field="input") from error
+    if key and not key.endswith("/"):
+        with _told(shown):
+            try:
+                meta = obstore.head(store, key)
+            except FileNotFoundError:
+                pass  # then it is the beginning of names, or the listing says that there is nothing
+            else:
+                yield _object(store, root, meta)
+                return
+    anything = False
+    with _told(shown):
+        for page in obstore.list(store, prefix=key.rstrip("/") or None, chunk_size=_LIST_PAGE):
+            for meta in page:
+                if not _hidden(meta["path"], key):
+                    anything = True
+                    yield _object(store, root, meta)
+    if not anything:
+        nothing = InvalidValue("There is no object of this name, and none under it.", field="input")
+        yield Refused(shown, (), nothing)
+
+
+def _hidden(path: str, key: str) -> bool:
+    """Whether a part of the name after the address begins with a dot, or it stands for a folder."""
+    under = path[len(key.rstrip("/")) :]
+    return path.endswith("/") or any(part.startswith(".") for part in under.split("/"))
+
+
+def _object(store: "ObjectStore", root: str, meta: "ObjectMeta") -> RemoteObject:
+    etag = meta["e_tag"]
+    stamp = etag or f"{meta['size']}-{meta['last_modified'].isoformat()}"
+    return RemoteObject(
+        name=as_text(f"{root}/{meta['path']}"),
+        byte_count=meta["size"],
+        stamp=stamp,
+        key=meta["path"],
+        etag=etag,
+        store=store,
+    )
+
+
+class _Ranges(io.RawIOBase):
+    """An object read by ranges, all of the same content: once it is replaced, reading fails."""
+
+    def __init__(self, remote: RemoteObject):
+        super().__init__()
+        self._remote = remote
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, without a request."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._remote.byte_count}[whence]
+        if start + offset < 0:
+            raise ValueError("a position before the beginning")
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        """The position in bytes."""
+        return self._position
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        """Fetch what fits into a buffer. Raises Unavailable, InvalidValue."""
+        end = min(self._position + len(buffer), self._remote.byte_count)
+        if end <= self._position:
+            return 0
+        with _told(self._remote.name):
+            options: dict[str, object] = {"range": (self._position, end)}
+            if self._remote.etag:
+                options["if_match"] = self._remote.etag
+            data = memoryview(
+                obstore.get(self._remote.store, self._remote.key, options=options).bytes()  # type: ignore[arg-type]
+            )
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+@contextmanager
+def _told(shown: str) -> Iterator[None]:
+    """Turn what obstore raises into our errors."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InvalidValue(f"{shown} is not there: {_reason(error)}", field="input") from error
+    except _NOT_ALLOWED as error:
+        raise InvalidValue(f"{shown} may not be read with these credentials", field="input") from error
+    except exceptions.PreconditionError as error:
+        raise Unavailable(f"{shown} was replaced while it was read") from error
+    except (exceptions.BaseError, OSError, ValueError) as error:
+        _away(shown, error)
+
+
+def _away(shown: str, error: Exception) -> NoReturn:
+    raise Unavailable(f"{shown} can't be reached: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what obstore says: the others are for its developers."""
+    return as_text(str(error).strip().partition("\n")[0])[:_LONGEST_REASON]
