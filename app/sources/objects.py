@@ -1,11 +1,12 @@
 """Objects in a store behind an address: S3 and what speaks like it, Google Cloud Storage, Azure."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
 from obstore import exceptions
@@ -27,6 +28,9 @@ _MAX_RETRIES = 3
 _RETRY_SECONDS = 30
 _LONGEST_REASON = 200
 _LIST_PAGE = 1000
+# obstore has no error of its own for a listing that the store turns down, as that of a bucket that is not there.
+_STATUS = re.compile(r"status: (4\d\d)\b")
+_WORTH_ANOTHER_TRY = {408, 425, 429}
 _NOT_ALLOWED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 
 
@@ -170,11 +174,12 @@ def _told(shown: str) -> Iterator[None]:
     except exceptions.PreconditionError as error:
         raise Unavailable(f"{shown} was replaced while it was read") from error
     except (exceptions.BaseError, OSError, ValueError) as error:
-        _away(shown, error)
-
-
-def _away(shown: str, error: Exception) -> NoReturn:
-    raise Unavailable(f"{shown} can't be reached: {_reason(error)}") from error
+        status = _STATUS.search(str(error))
+        if status is not None and int(status[1]) not in _WORTH_ANOTHER_TRY:
+            raise InvalidValue(
+                f"{shown} can't be read, the store answers {status[1]}", field="input"
+            ) from error
+        raise Unavailable(f"{shown} can't be reached: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -20,16 +20,18 @@ from oxmsg.storage import Storage
 
 from app.errors import BrokenPicture, UnsupportedFormat
 from app.sources.found import Step, as_text
-from app.sources.limits import Budget
-from app.sources.members import Broken, Member, Members, Passed
+from app.sources.limits import Budget, SpentError
+from app.sources.members import Broken, Member, Members, Passed, broken
 
 COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _PROPERTIES = "__properties_version1.0"
 _EMBEDDED = "__substg1.0_3701000D"
 _DATA = f"__substg1.0_{pid.PID_ATTACH_DATA_BINARY:04X}{pid.PTYP_BINARY:04X}"
-# MS-OXMSG 2.4.1: the header before the properties of a message in a message is 8 bytes shorter.
+# MS-OXMSG 2.4.1: the header before the properties of a message in a message is 8 bytes shorter. Some writers don't
+# know; then the properties, 16 bytes each, end where those of other messages do.
 _EMBEDDED_HEADER_BYTES = 24
+_PROPERTY_ENTRY_BYTES = 16
 # MS-OXCMSG 2.2.2.9: how an attachment is attached.
 _BY_REFERENCE = {2, 3, 4, 7}
 _AS_OBJECT = 6
@@ -42,7 +44,7 @@ _NUL = re.compile("\0.*", re.DOTALL)
 
 def is_outlook(file: BinaryIO) -> bool:
     """Whether a compound file is a message; Word, Excel and installers write such files too."""
-    with _CompoundFile(file) as compound:
+    with _opened(file) as compound:
         return any(kid.name == _PROPERTIES for kid in compound.root.kids)
 
 
@@ -51,7 +53,7 @@ def outlook_members(file: BinaryIO, budget: Budget) -> Members:
 
     Raises BrokenPicture, and what olefile and oxmsg do.
     """
-    with _CompoundFile(file) as compound:
+    with _opened(file) as compound:
         root = _storage(compound, compound.root, "", budget)
         yield from _attachments(root, model.MSG_HDR_OFFSET, (), budget)
 
@@ -61,7 +63,6 @@ class _CompoundFile(OleFileIO):  # type: ignore[misc] # it carries no types
 
     def __init__(self, file: BinaryIO):
         self._entries = 0
-        self._check_header(file)
         super().__init__(file)
         if self.root.size > self._filesize:
             self.close()
@@ -76,20 +77,21 @@ class _CompoundFile(OleFileIO):  # type: ignore[misc] # it carries no types
             raise BrokenPicture(f"The message has more than {_MAX_ENTRIES} streams.", limit=_MAX_ENTRIES)
         return super()._load_direntry(sid)
 
-    @staticmethod
-    def _check_header(file: BinaryIO) -> None:
-        """The tables of sectors must fit into the file. MS-CFB 2.2."""
-        byte_count = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        header = file.read(80)
-        if len(header) < 80:
-            raise BrokenPicture("The message breaks off.")
-        sector_bytes = 1 << min(struct.unpack_from("<H", header, 30)[0], 16)
-        (fat,) = struct.unpack_from("<L", header, 44)
-        mini_fat, _, difat = struct.unpack_from("<3L", header, 64)
-        if max(fat, mini_fat, difat) * sector_bytes > byte_count:
-            raise BrokenPicture("The message claims to be longer than it is: it is not whole.")
-        file.seek(0)
+
+def _opened(file: BinaryIO) -> _CompoundFile:
+    """Open a compound file whose tables of sectors fit into it. Raises BrokenPicture. MS-CFB 2.2."""
+    byte_count = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    header = file.read(80)
+    if len(header) < 80:
+        raise BrokenPicture("The message breaks off.")
+    sector_bytes = 1 << min(struct.unpack_from("<H", header, 30)[0], 16)
+    (fat,) = struct.unpack_from("<L", header, 44)
+    mini_fat, _, difat = struct.unpack_from("<3L", header, 64)
+    if max(fat, mini_fat, difat) * sector_bytes > byte_count:
+        raise BrokenPicture("The message claims to be longer than it is: it is not whole.")
+    file.seek(0)
+    return _CompoundFile(file)
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,10 @@ def _embedded(storage: Storage, steps: tuple[Step, ...], budget: Budget) -> Memb
     if len(steps) >= limit:
         yield Broken(steps, BrokenPicture(f"More than {limit} containers lie in each other.", limit=limit))
     else:
-        yield from _attachments(storage, _EMBEDDED_HEADER_BYTES, steps, budget)
+        rest = len(storage.properties_stream_bytes) % _PROPERTY_ENTRY_BYTES
+        is_short = rest == _EMBEDDED_HEADER_BYTES % _PROPERTY_ENTRY_BYTES
+        header_bytes = _EMBEDDED_HEADER_BYTES if is_short else model.MSG_HDR_OFFSET
+        yield from _attachments(storage, header_bytes, steps, budget)
 
 
 def _by_value(
@@ -190,8 +195,10 @@ def _by_value(
 ) -> Iterator[Member | Broken]:
     try:
         content = data.read(budget.limits.max_message_bytes)
+    except SpentError:
+        raise
     except (OSError, BrokenPicture) as error:
-        yield Broken(steps, BrokenPicture(f"The attachment can't be read: {error}"))
+        yield Broken(steps, broken("attachment", error))
     else:
         media_type = _text(properties, pid.PID_ATTACH_MIME_TAG) or ""
         yield Member(steps, io.BytesIO(content), media_type.lower().startswith("image/"))

@@ -56,12 +56,9 @@ class PdfReaders:
             process.end()
 
     @contextmanager
-    def process(self) -> Iterator["_Process"]:
-        """Lend a process; one that did not finish its PDF is not used again. Raises Unavailable."""
-        with self._lock:
-            process = self._idle.pop() if self._idle else None
-        if process is None or not process.alive:
-            process = _Process(self.limits)
+    def reading(self, file: BinaryIO) -> Iterator["_Process"]:
+        """Lend a process that has the PDF open; one that leaves it is not used again. Raises Unavailable."""
+        process = self._with(file)
         try:
             yield process
         finally:
@@ -72,14 +69,29 @@ class PdfReaders:
             if not kept:
                 process.end()
 
+    def _with(self, file: BinaryIO) -> "_Process":
+        while True:
+            with self._lock:
+                process = self._idle.pop() if self._idle else None
+            is_new = process is None
+            process = process or _Process(self.limits)
+            try:
+                process.open(file)
+            except BaseException as error:
+                process.end()
+                # One that waited may have died of something else, or be dying of its last PDF.
+                if is_new or not isinstance(error, DecoderKilled):
+                    raise
+            else:
+                return process
+
 
 def pdf_members(file: BinaryIO, readers: PdfReaders) -> Members:
     """Yield the pictures of a PDF, page by page, and the files in it. Raises Unavailable, BrokenPicture.
 
     A JPEG comes as the bytes it was put in with. What makes the process run into its limits ends the PDF.
     """
-    with readers.process() as process:
-        process.open(file)
+    with readers.reading(file) as process:
         while True:
             item, content = process.next()
             if item["item"] == "end":
@@ -142,14 +154,10 @@ class _Process:
             raise Unavailable("The process that reads PDFs does not start.")
         self.at_rest = True
 
-    @property
-    def alive(self) -> bool:
-        """Whether it can be given a PDF."""
-        return self._process.poll() is None
-
     def open(self, file: BinaryIO) -> None:
         """Give it a PDF, as a copy. Raises DecoderKilled."""
         self.at_rest = False
+        file.seek(0)
         self._file.seek(0)
         self._file.truncate()
         shutil.copyfileobj(file, self._file, MIB)
@@ -197,17 +205,21 @@ class _Process:
     def _content(self, byte_count: int, deadline: float) -> BinaryIO | None:
         if not 0 <= byte_count <= max(self.limits.max_nested_bytes, self.limits.max_file_bytes):
             raise ValueError(byte_count)
-        content = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by who asked
-        left = byte_count
-        while left > 0:
-            piece = self._message(deadline)
-            if piece is None:
-                content.close()
-                return None
-            content.write(piece)
-            left -= len(piece)
+        # Closed by who asked.
+        large = byte_count > _IN_MEMORY_BYTES
+        content: BinaryIO = tempfile.TemporaryFile() if large else io.BytesIO()  # noqa: SIM115
+        try:
+            while content.tell() < byte_count:
+                piece = self._message(deadline)
+                if piece is None:
+                    content.close()
+                    return None
+                content.write(piece)
+        except (EOFError, ValueError):
+            content.close()
+            raise
         content.seek(0)
-        return cast("BinaryIO", content)
+        return content
 
     def _message(self, deadline: float) -> bytes | None:
         """The next message, or None at the deadline. EOFError when the process closed its end."""

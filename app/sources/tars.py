@@ -47,6 +47,8 @@ def tar_members(file: BinaryIO, budget: Budget) -> Members:
             raise UnsupportedFormat("The packed file holds no tar archive.")
         stream.begin_again(head)
         yield from _files(stream)
+        while packed and stream.read(_PIECE):
+            pass  # its checksum comes last
 
 
 def _files(stream: "_Bytes") -> Iterator[Member | Broken]:
