@@ -133,9 +133,18 @@ def test_a_truncated_message_is_reported() -> None:
         assert refused(contents(whole[:length]))
 
 
+def test_an_attachment_that_is_shorter_than_it_says_is_refused() -> None:
+    data = bytearray(outlook([("a.jpg", jpeg(1) + bytes(100_000)), ("b.jpg", jpeg(2))]).to_bytes())
+    entry = data.index("__substg1.0_37010102".encode("utf-16-le"))
+    struct.pack_into("<L", data, entry + 120, 150_000)
+    items = contents(bytes(data))
+    assert [item.where for item in refused(items)] == ["input > a.jpg"]
+    assert [item.data for item in found(items)] == [jpeg(2)]
+
+
 def test_what_the_attachments_of_a_message_unpack_to_is_bounded() -> None:
     data = outlook([("a.jpg", jpeg(1) + bytes(100_000)), ("b.jpg", jpeg(2))]).to_bytes()
     (item,) = refused(contents(data, max_message_bytes=50_000))
     assert item.error.limit == 50_000
-    items = contents(data, max_unpacked_bytes=90_000, max_unpacked_ratio=0)
+    items = contents(data, max_file_bytes=10, max_unpacked_bytes=90_000, max_unpacked_ratio=0)
     assert items[-1].error.limit == 90_000
