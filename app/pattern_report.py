@@ -65,7 +65,7 @@ def pattern_report(
         made_at=dt.datetime.now(dt.UTC),
         facts=[
             ("Images", f"{images.count_live(connection):,}"),
-            ("Only images", _filter_text(wanted)),
+            ("Only images", wanted.words),
             *(() if run is None else _run_facts(run)),
         ],
         weeks=by_template.weeks,
@@ -161,7 +161,7 @@ def _run_facts(run: AnyRow) -> list[tuple[str, str]]:
     left_out = sum(run.left_out.values())
     return [
         ("Clusters", f"by {run.fingerprint}, {_within(run)}, {run.min_size} images and more"),
-        ("Clustered", f"{run.created_at:%Y-%m-%d %H:%M} UTC, {_filter_text(Filter.of_json(run.filter))}"),
+        ("Clustered", f"{run.created_at:%Y-%m-%d %H:%M} UTC, {Filter.of_json(run.filter).words}"),
         ("In no cluster", f"{run.outside:,} images; {left_out:,} {_left_out(run)}"),
     ]
 
@@ -194,10 +194,3 @@ def _chance(row: AnyRow) -> str:
     if background is None:
         return "unknown: fewer than a hundred images were compared"
     return f"at most {background.chance(row.max_distance):.2%} of unrelated images are within that distance"
-
-
-def _filter_text(wanted: Filter) -> str:
-    parts = [f"{name} = {value}" for name, value in wanted.labels.items()]
-    parts += [f"from {wanted.from_day}"] if wanted.from_day else []
-    parts += [f"to {wanted.to_day}"] if wanted.to_day else []
-    return ", ".join(parts) or "of all labels and days"

@@ -10,10 +10,11 @@ from threading import Lock
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
+
+from app.pages import PAGES
 
 _INK = "#123456"  # stands for the page's own text colour until the chart is inline
 _BAR = "#4a8ad4"  # to be seen on white and on black
@@ -88,7 +89,7 @@ def report_page(report: Report) -> str:
         )
         for kind, sections in (("cluster", report.clusters), ("template", report.templates))
     ]
-    return _PAGES.get_template("report.html").render(report=report, parts=parts)
+    return PAGES.get_template("report.html").render(report=report, parts=parts)
 
 
 def _chart(weeks: Sequence[date], counts: Sequence[int], prefix: str) -> str:
@@ -128,19 +129,8 @@ def _share(count: int, images: int) -> str:
     return f"{100 * count / images:.1f} %" if images else ""
 
 
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-_PAGES = Environment(
-    loader=PackageLoader("app", "pages"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_PAGES.filters.update(share=_share, number=_number, data_uri=_data_uri)
+PAGES.filters.update(share=_share, data_uri=_data_uri)

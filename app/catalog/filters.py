@@ -42,6 +42,14 @@ class Filter:
             found["to"] = self.to_day.isoformat()
         return found
 
+    @property
+    def words(self) -> str:
+        """As it is told in a report."""
+        parts = [f"{name} = {value}" for name, value in self.labels.items()]
+        parts += [f"from {self.from_day}"] if self.from_day else []
+        parts += [f"to {self.to_day}"] if self.to_day else []
+        return ", ".join(parts) or "of all labels and days"
+
     @classmethod
     def of_json(cls, stored: Mapping[str, Any]) -> "Filter":
         """What `json` gave."""

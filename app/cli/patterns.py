@@ -1,11 +1,11 @@
 """`claimprint patterns`: which damage keeps coming back."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.filters import filter_of, filter_options
 from app.cli.opened import open_engine, read_settings
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def patterns_group() -> None:
 @click.option("--weeks", default=12, show_default=True, type=click.IntRange(1, 104), help="To plot.")
 @click.option("--clusters", default=20, show_default=True, type=click.IntRange(0, 200), help="The largest.")
 @click.option("--run", "run_id", type=click.UUID, help="Run of clustering; left out, the newest.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only images with this label.")
-@click.option("--from", "from_day", type=click.DateTime(["%Y-%m-%d"]), help="Only images from this day on.")
-@click.option("--to", "to_day", type=click.DateTime(["%Y-%m-%d"]), help="Only images up to this day.")
+@filter_options
 def report_patterns(
     out: Path,
     weeks: int,
@@ -42,19 +40,14 @@ def report_patterns(
     Clusters are those of a run started by POST /clusters. A label's VALUE is a text, or JSON: 7, true, "7".
     """
     from app.catalog import session
-    from app.catalog.filters import Filter
     from app.pattern_report import pattern_report
     from app.report_page import report_page
     from app.storage import Pictures
 
-    if from_day and to_day and from_day > to_day:
-        raise click.BadParameter("it is after --to", param_hint="--from")
+    wanted = filter_of(labels, from_day, to_day)
     if not out.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no folder {out.absolute().parent}", param_hint="--out")
     settings = read_settings()
-    wanted = Filter(
-        dict(map(_label, labels)), from_day.date() if from_day else None, to_day.date() if to_day else None
-    )
     with open_engine(settings) as engine, session.reading(engine) as connection:
         report = pattern_report(
             connection,
@@ -69,14 +62,3 @@ def report_patterns(
     beside.write_text(report_page(report), encoding="utf-8")
     beside.replace(out)
     click.echo(f"{out}: {len(report.clusters)} clusters, {len(report.templates)} templates", err=True)
-
-
-def _label(text: str) -> tuple[str, Any]:
-    name, sign, value = text.partition("=")
-    if not name or not sign:
-        raise click.BadParameter(f"{text} is not NAME=VALUE", param_hint="--label")
-    try:
-        parsed = json.loads(value)
-    except ValueError:
-        return name, value
-    return name, value if isinstance(parsed, dict | list | None) else parsed

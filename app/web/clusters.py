@@ -6,8 +6,7 @@ from uuid import UUID
 
 import anyio
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.catalog import clusters, events, images, jobs, occurrences, session, templates
 from app.catalog.clusters import Question
@@ -32,7 +31,7 @@ from app.patterns import (
 from app.templates import MOST_TEMPLATES
 from app.web.access import QualityControl
 from app.web.filters import MAX_PER_PAGE, Filtered, Paged, checked_filter
-from app.web.form import check_labels, read_body
+from app.web.form import check_labels, checked_body, read_body
 from app.web.opaque import opaque_id
 from app.web.parts import Searches, WithParts
 from app.web.pattern_schemas import (
@@ -207,12 +206,7 @@ async def get_trends(
 
 
 def _question(body: Any) -> Question:
-    try:
-        asked = NewClusters.model_validate(body)
-    except ValidationError as error:
-        raise RequestValidationError(
-            [item | {"loc": ("body", *item["loc"])} for item in error.errors()]
-        ) from error
+    asked = checked_body(NewClusters, body)
     labels = check_labels(asked.labels, allow_null=False)
     return question(
         fingerprint=asked.fingerprint,

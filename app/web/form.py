@@ -3,9 +3,11 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -21,6 +23,8 @@ MAX_FILE_NAME_CHARACTERS = 255
 MAX_LABELS = 32
 MAX_LABEL_NAME_CHARACTERS = 64
 MAX_LABEL_VALUE_CHARACTERS = 256
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Parser(MultiPartParser):
@@ -133,6 +137,16 @@ async def read_body(request: Request) -> Any:
                 f"the body is over the limit of {MAX_FIELD_BYTES} bytes", limit=MAX_FIELD_BYTES
             )
     return read_json(bytes(body), "body") if body else {}
+
+
+def checked_body(model: type[Model], body: Any) -> Model:
+    """A body as a model of it. Raises RequestValidationError, which names the fields."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [item | {"loc": ("body", *item["loc"])} for item in error.errors()]
+        ) from error
 
 
 def check_labels(labels: Any, *, allow_null: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.matching.families import joined
+from app.matching.families import joined, parts_of, strongest
 
 
 def plainly_joined(count: int, pairs: list[tuple[int, int]]) -> list[set[int]]:
@@ -16,6 +16,31 @@ def plainly_joined(count: int, pairs: list[tuple[int, int]]) -> list[set[int]]:
             families.remove(theirs)
             mine |= theirs
     return families
+
+
+@given(st.data(), st.integers(2, 12))
+def test_parts_are_those_of_plain_union_find(data, count):
+    rows = st.integers(0, count - 1)
+    pairs = data.draw(st.lists(st.tuples(rows, rows).filter(lambda pair: pair[0] != pair[1]), max_size=14))
+    parts = parts_of(count, np.array(pairs, np.int64).reshape(-1, 2)).tolist()
+    found = [{row for row in range(count) if parts[row] == part} for part in set(parts)]
+    assert sorted(found, key=min) == sorted(plainly_joined(count, pairs), key=min)
+
+
+@given(st.data(), st.integers(2, 9))
+def test_strongest_pair_is_the_least_of_all_whatever_order_they_come_in(data, count):
+    rows = st.integers(0, count - 1)
+    told = st.tuples(rows, rows, st.integers(0, 6), st.sampled_from([0, 1, 1000, 2**31 - 1]))
+    pairs = data.draw(st.lists(told, unique_by=lambda pair: pair[:2], max_size=20))
+    table = np.array(pairs, np.int64).reshape(-1, 4)
+    found = strongest(
+        count, table[:, :2], table[:, 2].astype(np.int16), table[:, 3].astype(np.int32)
+    ).tolist()
+    for row in range(count):
+        of_row = [(rank, nearest, first) for first, second, rank, nearest in pairs if second == row]
+        best = pairs[found[row]] if found[row] >= 0 else None
+        assert (best and (best[2], best[3], best[0])) == min(of_row, default=None)
+        assert best is None or best[1] == row
 
 
 @given(st.data(), st.integers(0, 12), st.integers(2, 4))
