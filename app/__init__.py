@@ -5,6 +5,7 @@ web            HTTP only: one file per resource, access, problem+json
 jobs, sources  long work with a row in the job table, the keeper, the sweep; files and folders in bulk
 ingest, search bytes + claim -> stored image; similar images by id or by picture. removal: deleting them
 patterns       clusters, and where they occur; templates: making them. pattern_report: both on a page (report_page)
+audit          all families of copies as a page, CSV, JSON lines or Parquet. pages: the HTML of both reports
 screening      stored images -> matches and verdicts; recognition: -> the templates that they show
 collection     the image table in memory: Hamming indexes of whole images and of segments, and how they catch up
 regions        which regions of stored images look like those of a picture. partial_copies: which have a part of it

@@ -21,6 +21,7 @@ from app.web import (
     matches,
     metrics,
     problems,
+    reports,
     similar,
     templates,
 )
@@ -75,6 +76,7 @@ def application(parts: Parts) -> FastAPI:
         similar.router,
         clusters.router,
         templates.router,
+        reports.router,
         admin.router,
     ):
         app.include_router(router, responses=OF_KEYS)

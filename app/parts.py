@@ -15,7 +15,7 @@ from app.matching.kinds import Rule
 from app.screening import Screening
 from app.search import Search
 from app.settings import Settings
-from app.storage import Pictures
+from app.storage import Pictures, Reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Parts:
     search: Search
     pictures: Pictures
     template_pictures: Pictures
+    reports: Reports
     intake: Intake
     watchdog: Watchdog
 
@@ -82,6 +83,7 @@ def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Par
         search=Search(engine, collection, segments, patterns, keypoints, pictures, rule_from(settings)),
         pictures=pictures,
         template_pictures=template_pictures,
+        reports=Reports(settings.data_dir / "reports"),
         intake=intake,
         watchdog=Watchdog(engine),
     )

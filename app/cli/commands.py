@@ -12,6 +12,7 @@ from app.cli.ingest import ingest
 from app.cli.keys import keys_group
 from app.cli.opened import ACTOR, UNAVAILABLE, open_engine, read_settings, worker_unless_one_runs
 from app.cli.patterns import patterns_group
+from app.cli.report import report_group
 from app.errors import ClaimprintError, Unavailable
 
 
@@ -90,5 +91,5 @@ def reindex(rehash: bool, rescreen: bool) -> None:
         sys.exit(1)
 
 
-for command in (ingest, keys_group, patterns_group, bench_group):
+for command in (ingest, keys_group, patterns_group, report_group, bench_group):
     main.add_command(command)

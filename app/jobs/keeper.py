@@ -24,6 +24,7 @@ from app.jobs.fill import FILL, ask_for_fill, fill
 from app.jobs.history import TEMPLATES, ask_again, scan_history
 from app.jobs.progress import Cancelled
 from app.jobs.reindex import REINDEX, Reindex
+from app.jobs.report import DUPLICATES, REPORT_KEPT_SECONDS, report_duplicates
 from app.jobs.sweep import erase_orphans, forget_silent_workers, scan_outgrown, screen_unanswered
 from app.parts import Parts
 
@@ -148,6 +149,7 @@ class Keeper:
             old = self._settings.orphan_file_seconds
             erased = erase_orphans(self._engine, self._parts.pictures, old)
             erase_orphans(self._engine, self._parts.template_pictures, old, templates.live_ids)
+            self._parts.reports.erase_old(REPORT_KEPT_SECONDS)
         except (SQLAlchemyError, ClaimprintError) as error:
             log.warning("the sweep broke off: %s", session.translated(error))
         else:
@@ -164,6 +166,8 @@ def _run(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:
         return cluster_images(job, runner, parts)
     if job.kind == TEMPLATES:
         return scan_history(job, runner, parts)
+    if job.kind == DUPLICATES:
+        return report_duplicates(job, runner, parts)
     raise NotImplementedError(f"no such kind of job: {job.kind}")
 
 

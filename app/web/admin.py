@@ -10,6 +10,7 @@ from app.errors import NotAllowed, NotFound
 from app.jobs.clustering import CLUSTERS
 from app.jobs.history import TEMPLATES
 from app.jobs.reindex import REINDEX
+from app.jobs.report import DUPLICATES
 from app.web.access import Admin, QualityControl
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
@@ -17,7 +18,7 @@ from app.web.schemas import Job, job_json, problem_responses
 
 router = APIRouter(tags=["jobs"])
 
-OF_QUALITY_CONTROL = {CLUSTERS, TEMPLATES}
+OF_QUALITY_CONTROL = {CLUSTERS, DUPLICATES, TEMPLATES}
 
 
 @router.post("/admin/reindex", status_code=202, responses=problem_responses(409))
