@@ -181,3 +181,18 @@ def test_a_header_of_a_megabyte_takes_no_time(name) -> None:
         started = time.monotonic()
         contents(TEXT + name + b": " + filler + b"\n\nhello")
         assert time.monotonic() - started < 5
+
+
+def test_long_headers_of_many_parts_take_no_time() -> None:
+    import time
+
+    parts = [b"--b\nContent-Type: %d;" % number + b"a;b=" * 1000 + b"\n\nx\n" for number in range(2000)]
+    started = time.monotonic()
+    items = contents(TEXT + b"Content-Type: multipart/mixed; boundary=b\n\n" + b"".join(parts))
+    assert time.monotonic() - started < 30
+    assert "long headers" in refused(items)[0].error.message
+
+
+def test_a_long_name_in_another_script_is_whole() -> None:
+    name = "写" * 250 + ".jpg"
+    assert found(contents(bytes(letter([(name, jpeg())]))))[0].steps[0].name == name
