@@ -8,7 +8,7 @@ from app.catalog.session import make_engine
 from app.catalog.watchdog import Watchdog
 from app.collection import Collection, KeypointCollection, PatternCollection, SegmentCollection
 from app.decoders import start_decoders
-from app.imaging import DecodePool
+from app.imaging import Decoders
 from app.index.engines import ENGINES
 from app.ingest import Intake
 from app.matching.kinds import Rule
@@ -56,7 +56,7 @@ def rule_from(settings: Settings) -> Rule:
     )
 
 
-def make_parts(settings: Settings, *, decoders: DecodePool | None = None) -> Parts:
+def make_parts(settings: Settings, *, decoders: Decoders | None = None) -> Parts:
     """Make the parts of a process on the database that `settings.database_url` names, which is not asked yet.
 
     Its decoding processes start at once, in the background, unless some are given.

@@ -1,11 +1,42 @@
 import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.pictures import drawn, encoded
-from tests.service import run
+from tests.service import COMMAND, environment, run
+
+
+def start(data_dir: Path, *words: str) -> "subprocess.Popen[str]":
+    """Start one `claimprint` command."""
+    return subprocess.Popen(
+        [*COMMAND, *words],
+        env=environment(data_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=data_dir,
+    )
+
+
+def wait_for(told: Callable[[], Any]) -> Any:
+    """Wait until something is told, for a minute."""
+    deadline = time.monotonic() + 60
+    while not (found := told()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def pictures(printed: str) -> list[dict[str, Any]]:
+    """The lines of `--json` that are about one picture."""
+    return [line for line in map(json.loads, printed.splitlines()) if "path" in line]
 
 
 @pytest.fixture
@@ -24,7 +55,7 @@ def folder(tmp_path: Path) -> Any:
 def test_folders_are_claims_and_copies_are_found(folder: Path, tmp_path: Path) -> None:
     done = run(tmp_path, "ingest", str(folder), "--claim-from", "parent", "--json")
     assert done.returncode == 1
-    answers = {line["claim_id"]: line for line in map(json.loads, done.stdout.splitlines())}
+    answers = {line["claim_id"]: line for line in pictures(done.stdout)}
     verdicts = {claim: [image["verdict"] for image in line["images"]] for claim, line in answers.items()}
     # Which of the two copies comes first is up to the threads; the later one finds the other.
     assert "near_duplicate" in verdicts["KD-1"] + verdicts["KD-2"]
@@ -40,14 +71,12 @@ def test_second_run_stores_nothing_twice_and_gives_the_same_answers(folder: Path
     assert (first.returncode, second.returncode) == (0, 0)
     assert "2 already stored" in second.stderr
     ids = [
-        {image["image_id"] for line in map(json.loads, out.splitlines()) for image in line["images"]}
+        {image["image_id"] for line in pictures(out) for image in line["images"]}
         for out in (first.stdout, second.stdout)
     ]
     assert ids[0] == ids[1]
     assert all(
-        image["verdict"] == "near_duplicate"
-        for line in map(json.loads, second.stdout.splitlines())
-        for image in line["images"]
+        image["verdict"] == "near_duplicate" for line in pictures(second.stdout) for image in line["images"]
     )
 
 
@@ -56,14 +85,70 @@ def test_claim_comes_from_the_name_or_from_a_table(folder: Path, tmp_path: Path)
     named.mkdir()
     (named / "KD-7_front.jpg").write_bytes(encoded(drawn(7)))
     done = run(tmp_path, "ingest", str(named), "--claim-from", "name", "--json")
-    assert json.loads(done.stdout)["claim_id"] == "KD-7"
+    assert pictures(done.stdout)[0]["claim_id"] == "KD-7"
     table = tmp_path / "claims.csv"
     table.write_text("file,claim\nin/KD-1/front.jpg,KD-A\n")
     done = run(tmp_path, "ingest", str(folder), "--claim-from", "csv", "--claims", str(table), "--json")
-    lines = {line["claim_id"]: line for line in map(json.loads, done.stdout.splitlines())}
+    lines = {line["claim_id"]: line for line in pictures(done.stdout)}
     assert lines["KD-A"]["images"]
     assert len(lines[""]["rejected"]) == 1
     assert "no line for this file" in done.stdout
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Sixty pictures of sixty claims, each of which another claim has too."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for seed in range(60):
+        (folder / f"A{seed}_front.jpg").write_bytes(encoded(drawn(seed)))
+        (folder / f"B{seed}_front.jpg").write_bytes(encoded(drawn(seed), quality=60))
+    return folder
+
+
+def check_all_are_there_once(tmp_path: Path, pairs: Path) -> None:
+    done = run(tmp_path, "ingest", str(pairs), "--claim-from", "name", "--json")
+    assert done.returncode == 0, done.stderr
+    again = run(tmp_path, "ingest", str(pairs), "--claim-from", "name", "--json")
+    images = [image for line in pictures(again.stdout) for image in line["images"]]
+    assert len({image["image_id"] for image in images}) == len(images) == 120
+    assert {image["verdict"] for image in images} == {"near_duplicate"}
+    # Those of a run that was killed are left as well, for the sweep.
+    kept = {path.name for path in (tmp_path / "pictures").glob("*/*")}
+    parts = ("original", "rendition.jpg")
+    assert {f"{image['image_id']}.{part}" for image in images for part in parts} <= kept
+
+
+def start_and_kill(tmp_path: Path, pairs: Path) -> None:
+    """Kill a run as soon as it has written something."""
+    process = start(tmp_path, "ingest", str(pairs), "--claim-from", "name")
+    journal = wait_for(lambda: next((tmp_path / "ingest").glob("*.jsonl"), None))
+    before = journal.stat().st_size
+    wait_for(lambda: process.poll() is not None or journal.stat().st_size > before)
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.long
+def test_a_run_that_was_killed_is_gone_on_with(pairs: Path, tmp_path: Path) -> None:
+    for _ in range(3):
+        start_and_kill(tmp_path, pairs)
+    check_all_are_there_once(tmp_path, pairs)
+
+
+@pytest.mark.long
+def test_ctrl_c_finishes_what_is_under_way_and_says_so(pairs: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, "ingest", str(pairs), "--claim-from", "name")
+    wait_for(lambda: list((tmp_path / "pictures").glob("*/*.rendition.jpg")))
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "run it again to go on" in said
+    taken = int(re.search(r"(\d+) new", said)[1])  # type: ignore[index]
+    assert 0 < taken < 120
+    journal = next((tmp_path / "ingest").glob("*.jsonl")).read_text()
+    assert journal.count('"stored"') == taken
+    check_all_are_there_once(tmp_path, pairs)
 
 
 def test_ingest_joins_the_running_service(folder: Path, tmp_path: Path) -> None:

@@ -1,104 +1,191 @@
-"""`claimprint ingest`: takes in pictures from files and folders."""
+"""`claimprint ingest`: takes in a collection, from wherever its pictures are."""
 
+import hashlib
 import json
+import signal
 import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.cli.opened import UNAVAILABLE, open_database, read_settings
+from app.cli.tally import Tally
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from app.sources.bulk import Taken
+    from app.imaging import Decoders
+    from app.sources.taken import Taken
 
 SOME_REJECTED = 1
+_EXECUTORS = "processes, or dask://host:port"
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("sources", nargs=-1, required=True)
 @click.option(
     "--claim-from",
     required=True,
-    type=click.Choice(["parent", "name", "csv"]),
-    help="Claim id: the folder's name, the file's name up to the first _ or ., or a table (see --claims).",
+    type=click.Choice(["parent", "name", "csv", "regex"]),
+    help="Claim id: the folder's name, the file's name up to the first _ or ., a table (--claims), or what"
+    " a pattern finds (--claim-regex). Characters that a claim id can't have become -.",
 )
 @click.option(
     "--claims",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV with the columns file (relative to it) and claim, for --claim-from csv.",
+    help="CSV with the columns file (relative to it, or an address; 'mail.zip > 7.msg' for what is inside) and"
+    " claim, for --claim-from csv. A column date is the claim's day; others become labels.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the answer for every file, a JSON line each.")
-def ingest(paths: tuple[Path, ...], claim_from: str, claims: Path | None, as_json: bool) -> None:
-    """Take in pictures from files and folders, with the same answers as an upload.
+@click.option(
+    "--claim-regex",
+    metavar="PATTERN",
+    help="For --claim-from regex, as '^(?P<claim>.{10})'. A group date is the claim's day; others become labels.",
+)
+@click.option(
+    "--claim-on",
+    type=click.Choice(["name", "subject"]),
+    default="name",
+    show_default=True,
+    help="What the pattern is looked for in: names of files, or subjects of messages.",
+)
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that gets a line for everything taken, known or rejected.  [default: one in DATA_DIR/ingest]",
+)
+@click.option(
+    "--executor",
+    default="processes",
+    show_default=True,
+    help=f"Where pictures are fingerprinted: {_EXECUTORS}.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON line for every picture, and for progress."
+)
+def ingest(
+    sources: tuple[str, ...],
+    claim_from: str,
+    claims: Path | None,
+    claim_regex: str | None,
+    claim_on: str,
+    journal: Path | None,
+    executor: str,
+    as_json: bool,
+) -> None:
+    """Take in pictures with the same answers as an upload: from SOURCES, files, folders and addresses.
 
-    A bad file is reported and passed over. Running it again goes on where it stopped: what is stored already is
-    not decoded again. Exit code 0: all taken; 1: some rejected; 3: broke off, also by Ctrl-C: run it again.
+    Addresses are s3://, gs://, az:// and file://. Archives (zip, tar), messages (.eml, .msg) and PDFs are
+    opened, also in each other. What can't be used is reported and passed over. Running it again goes on where
+    it stopped: nothing is stored twice. Exit code 0: all taken; 1: some rejected; 3: broke off, also by
+    Ctrl-C or a full disk: run it again.
     """
-    from app.parts import make_parts
-    from app.sources.bulk import take_files
-    from app.sources.files import claim_rule, find_files
+    from app.errors import StorageFull, Unavailable
+    from app.sources.bulk import Bulk
+    from app.sources.claim_rules import claim_rule
+    from app.sources.inputs import inputs_of
+    from app.sources.journal import Journal
+    from app.sources.limits import Limits
 
-    rule = claim_rule(claim_from, claims)
-    files = list(find_files(paths))
+    rule = claim_rule(claim_from, table=claims, pattern=claim_regex, on=claim_on)  # type: ignore[arg-type]
+    rule_digest = _digest(claim_from, claims, claim_regex, claim_on)
     settings = read_settings()
-    counts = dict.fromkeys(("new", "already stored", "rejected", "used in another claim"), 0)
-    started = time.monotonic()
-    broken_off = False
-    with open_database(settings, make=True) as url:
-        parts = make_parts(settings.model_copy(update={"database_url": url}))
+    inputs = list(inputs_of(sources))
+    tally = Tally(sum(getattr(source, "byte_count", 0) for source in inputs), as_json=as_json)
+    path = journal or settings.data_dir / "ingest" / f"{_digest(rule_digest, *sources)}.jsonl"
+    limits = replace(Limits(), max_file_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
+    # Threads that fetch and store hold Python's lock for moments; the default would have decoders wait for it.
+    sys.setswitchinterval(0.0005)
+    stopped: Exception | None = None
+    with open_database(settings, make=True) as url, Journal(path) as opened:
+        from app.parts import make_parts
+
+        settings = settings.model_copy(update={"database_url": url})
+        parts = make_parts(settings, decoders=_decoders(executor, settings))
+        at_once = 2 * parts.intake.decoders.processes + 2
+        bulk = Bulk(parts.intake, opened, rule, limits, rule_digest=rule_digest, at_once=at_once)
         try:
             _tie(parts.engine, settings)
-            taken = take_files(parts.intake, files, rule, at_once=settings.decode_processes + 1)
-            with click.progressbar(
-                taken, length=len(files), label="pictures", file=sys.stderr, show_pos=True
-            ) as progress:
-                for item in progress:
-                    _count(item, counts)
+            with _stopping_cleanly(bulk.stop.set), tally.shown(lambda: bulk.bytes_done):
+                for item in bulk.take(inputs):
+                    tally.count(item)
                     _show(item, as_json=as_json)
-        except KeyboardInterrupt:
-            broken_off = True
+        except (StorageFull, Unavailable) as error:
+            stopped = error
         finally:
             parts.close()
-    seconds = time.monotonic() - started
-    summary = ", ".join(f"{number} {name}" for name, number in counts.items())
-    click.echo(f"{len(files)} files in {seconds:.1f} s: {summary}", err=True)
-    if broken_off:
-        click.echo("stopped; run it again to go on", err=True)
-        sys.exit(UNAVAILABLE)
-    sys.exit(SOME_REJECTED if counts["rejected"] else 0)
+    if stopped is not None:
+        click.echo(f"claimprint: {getattr(stopped, 'message', stopped)}", err=True)
+    broke_off = stopped is not None or bulk.broke_off
+    tally.sum_up(path, broke_off=broke_off)
+    sys.exit(UNAVAILABLE if broke_off else SOME_REJECTED if tally.rejected else 0)
 
 
-def _count(item: "Taken", counts: dict[str, int]) -> None:
-    from app.matching.kinds import COPIES
+def _digest(*parts: object) -> str:
+    """What tells one way to tell claims, or one set of sources, from another."""
+    texts = [part.read_text("utf-8", "replace") if isinstance(part, Path) else str(part) for part in parts]
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
-    counts["rejected"] += len(item.outcome.rejections)
-    for answer in item.outcome.answers:
-        counts["new" if answer.created else "already stored"] += 1
-        counts["used in another claim"] += answer.verdict in COPIES
+
+def _decoders(executor: str, settings: Settings) -> "Decoders | None":
+    if executor == "processes":
+        return None
+    if not executor.startswith("dask://"):
+        raise click.BadParameter(f"{executor} is none of {_EXECUTORS}", param_hint="--executor")
+    from app.decoders import decode_limits
+    from app.imaging.cluster import ClusterDecoders
+
+    return ClusterDecoders(executor, decode_limits(settings))
+
+
+@contextmanager
+def _stopping_cleanly(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C, or SIGTERM, has what is under way finished; another one ends it at once."""
+
+    def first(number: int, _: object) -> None:
+        signal.signal(number, signal.default_int_handler)
+        click.echo("\nfinishing what is under way; once more ends it at once", err=True)
+        stop()
+
+    before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show(item: "Taken", *, as_json: bool) -> None:
     from app.matching.kinds import COPIES
-    from app.sources.bulk import shown
+    from app.sources.journal import SKIPPED
 
-    path = shown(str(item.path))
     if as_json:
-        from app.web.schemas import upload_json
-
-        answer = upload_json(item.claim_id, item.outcome).model_dump(mode="json", exclude_none=False)
-        click.echo(json.dumps({"path": path, **answer}))
+        click.echo(json.dumps(_as_json(item), ensure_ascii=False))
         return
-    for rejection in item.outcome.rejections:
-        click.echo(f"\n{path}: rejected: {rejection.error.message}", err=True)
-    for found in item.outcome.answers:
-        if found.verdict in COPIES:
-            other = next(row for row in found.matches.rows if row.claim_id != found.row.claim_id)
-            click.echo(f"{path}: {found.verdict} of image {other.image_id} in claim {other.claim_id}")
+    if item.error is not None:
+        click.echo(f"{item.where}: rejected: {item.error.message}", err=True)
+    elif item.state != SKIPPED and item.answer is not None and item.answer.verdict in COPIES:
+        own = item.answer.row
+        other = next(row for row in item.answer.matches.rows if row.claim_id != own.claim_id)
+        click.echo(f"{item.where}: {item.verdict} of image {other.image_id} in claim {other.claim_id}")
+
+
+def _as_json(item: "Taken") -> dict[str, Any]:
+    """A picture's line: the members of an upload's answer, and where the picture was and what became of it."""
+    from app.ingest import Outcome, Rejection
+    from app.web.schemas import upload_json
+
+    claim_id = item.claimed.claim_id if item.claimed else ""
+    rejections = [] if item.error is None else [Rejection(0, item.where, item.error)]
+    answers = [] if item.answer is None else [item.answer]
+    members = upload_json(claim_id, Outcome(answers, rejections)).model_dump(mode="json", exclude_none=False)
+    if item.answer is None and item.image_id:
+        members["images"] = [{"image_id": item.image_id, "verdict": item.verdict, "created": False}]
+    return {"path": item.where, "state": item.state, **members}
 
 
 def _tie(engine: "Engine", settings: Settings) -> None:

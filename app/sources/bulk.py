@@ -1,108 +1,392 @@
-"""Many files through the same intake as an upload: several at a time, a bad one passed over, safe to repeat."""
+"""Many pictures through the same intake as an upload: read, looked up, fingerprinted and stored side by side.
+
+Readers take inputs apart; what the claim has already is looked up, some at a time; the rest goes to the
+decoding processes; and what those have done is stored and compared by the caller's thread, hundreds in one
+statement. What is between any two of these is bounded in number and bytes.
+"""
 
 import hashlib
-import os
+import math
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from queue import Empty, Queue, SimpleQueue
+from typing import Any, cast
+from uuid import UUID
 
 from app.catalog import images
-from app.claim_ids import checked_claim_id
-from app.errors import BrokenPicture, ClaimprintError, InvalidValue, PictureTooLarge, StorageFull, Unavailable
-from app.ingest import Intake, Outcome, Rejection, Upload
-from app.screening import answer_image
+from app.errors import ClaimprintError, UnusablePicture
+from app.ingest import Arrival, Intake, Upload
+from app.screening import PENDING, Answer, verdicts_of
+from app.sources.claim_rules import Rule
+from app.sources.containers import contents_of
+from app.sources.found import Found, Refused
+from app.sources.inputs import Input
+from app.sources.journal import ALREADY_THERE, Journal
+from app.sources.limits import Limits
+from app.sources.patience import patiently
+from app.sources.pdf import PdfReaders
+from app.sources.room import Room
+from app.sources.taken import Piece, Taken, not_found, rejected, taken
 
-# The database may be restarted under a long run; a longer absence ends it, and the next run goes on.
-PATIENCE_SECONDS = 60.0
-PAUSE_SECONDS = 1.0
+BATCH = 200
+"""Pictures stored in one statement: their lock is held some 0.2 s, and other uploads wait for it."""
+_BATCH_SECONDS = 1.0  # a slow source is stored this often
+_LOOKED_UP = 100  # pictures
+_REMEMBERED = 1000  # inputs
+_READERS = 2
+_ROOM_BYTES = 256 << 20  # of pictures that were read and are not stored yet
+_END = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of one file; `claim_id` is "" where none could be told."""
-
-    path: Path
-    claim_id: str
-    outcome: Outcome
+class _Received:
+    piece: Piece
+    arrival: Arrival
 
 
-def take_files(
-    intake: Intake,
-    files: Iterable[Path],
-    claim_of: Callable[[Path], str],
-    *,
-    at_once: int,
-) -> Iterator[Taken]:
-    """Take files in, `at_once` at a time; yield what became of each as it is known.
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """All of an input has been read: so many pieces."""
 
-    A file whose bytes the claim has already is answered without decoding it, so that a run can be repeated.
-    Raises StorageFull, and Unavailable when the database stays away.
-    """
-    with ThreadPoolExecutor(at_once, "bulk") as threads:
-        pending: set[Future[Taken]] = set()
+    source: Input
+    pieces: int
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """How far an input is: pieces, once all are read, and those that are done, with their bytes."""
+
+    pieces: int | None = None
+    done: int = 0
+    byte_count: int = 0
+
+
+class Bulk:
+    """One run over many inputs; `stop` may be set from anywhere: what is under way is finished, no more is read."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        journal: Journal,
+        claim_of: Rule,
+        limits: Limits,
+        *,
+        rule_digest: str,
+        at_once: int,
+    ):
+        self.stop = threading.Event()
+        self.bytes_done = 0
+        """Of the inputs; of one that is under way what its pictures have, at most its size."""
+        self.broke_off = False
+        """Whether something was left for the next run."""
+        self._intake = intake
+        self._journal = journal
+        self._claim_of = claim_of
+        self._limits = limits
+        self._rule_digest = rule_digest
+        self._pdfs = PdfReaders(limits)
+        self._room = Room(3 * BATCH, _ROOM_BYTES)
+        self._at_once = at_once
+        self._read: Queue[Piece | None] = Queue()
+        self._done: SimpleQueue[object] = SimpleQueue()  # Taken, _Received, _Read, an exception, _END
+        self._reading = threading.Lock()
+        self._readers_left = _READERS
+
+    def take(self, inputs: Sequence[Input | Refused]) -> Iterator[Taken]:
+        """Take all inputs in and yield what became of each picture, once it is durable and in the journal.
+
+        Raises StorageFull, and Unavailable when the database stays away: what was not yielded is for the next run.
+        """
+        unread = []
+        for begin in range(0, len(inputs), _REMEMBERED):
+            some = inputs[begin : begin + _REMEMBERED]
+            yield from self._written(not_found(None, item) for item in some if isinstance(item, Refused))
+            known, rest = self._remembered([item for item in some if not isinstance(item, Refused)])
+            yield from known
+            unread += rest
+        yield from self._take_unread(unread)
+        self.broke_off = self.stop.is_set()
+
+    def _take_unread(self, inputs: Sequence[Input]) -> Iterator[Taken]:
+        under_way: dict[int, _UnderWay] = {}
+        with self._threads(inputs):
+            for item in self._stored():
+                source = cast("Input", item.source)
+                one = under_way.setdefault(id(source), _UnderWay())
+                if isinstance(item, _Read):
+                    one.pieces = item.pieces
+                else:
+                    self._write(item)
+                    one.done += 1
+                    seen = min(one.byte_count + item.byte_count, source.byte_count)
+                    self.bytes_done += seen - one.byte_count
+                    one.byte_count = seen
+                if one.done == one.pieces:
+                    self.bytes_done += source.byte_count - one.byte_count
+                    del under_way[id(source)]
+                    self._journal.complete(source.name, self._stamp(source))
+                if isinstance(item, Taken):
+                    self._room.free_place()
+                    yield item
+            self._journal.flush()
+
+    def _remembered(self, inputs: Sequence[Input]) -> tuple[list[Taken], list[Input]]:
+        """What the journal has of inputs and the database has too, and the inputs that are to be read."""
+        found = [(source, self._journal.remembered(source.name, self._stamp(source))) for source in inputs]
+        ids = [image_id for _, images_of in found for image_id in images_of or ()]
+        verdicts = patiently(self.stop, lambda: self._verdicts(ids)) if ids else {}
+        known, unread = [], []
+        for source, image_ids in found:
+            if image_ids is None or not all(verdicts.get(each, PENDING) != PENDING for each in image_ids):
+                unread.append(source)
+                continue
+            self.bytes_done += source.byte_count
+            known += [
+                Taken(source, source.name, ALREADY_THERE, image_id=str(each), verdict=verdicts[each])
+                for each in image_ids
+            ]
+        return known, unread
+
+    def _verdicts(self, image_ids: Sequence[UUID]) -> dict[UUID, str]:
+        with self._intake.engine.connect() as connection:
+            return verdicts_of(connection, image_ids)
+
+    def _stamp(self, source: Input) -> str:
+        """With another rule its pictures may be those of other claims."""
+        return f"{source.stamp} {self._rule_digest}"
+
+    @contextmanager
+    def _threads(self, inputs: Sequence[Input]) -> Iterator[None]:
+        shared = iter(inputs)
+        threads = [threading.Thread(target=self._guarded, args=(self._look_up,), name="bulk-look-up")]
+        threads += [
+            threading.Thread(target=self._guarded, args=(self._read_some, shared), name=f"bulk-read-{number}")
+            for number in range(_READERS)
+        ]
+        for thread in threads:
+            thread.start()
         try:
-            for path in files:
-                pending.add(threads.submit(_take_one, intake, path, claim_of))
-                if len(pending) >= 2 * at_once:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+            with self._pdfs:
+                yield
+        except BaseException:
+            self.stop.set()
+            raise
         finally:
-            for future in pending:
-                future.cancel()
+            # Whoever waits for room must see that there is none to wait for.
+            while any(thread.is_alive() for thread in threads):
+                try:
+                    item = self._done.get(timeout=0.05)
+                except Empty:
+                    continue
+                self._drop(item)
+            while not self._done.empty():
+                self._drop(self._done.get())
 
+    def _drop(self, item: object) -> None:
+        if isinstance(item, _Received):
+            self._intake.refuse(item.arrival)
+        if isinstance(item, _Received | Taken):
+            self._room.free_place()
 
-def shown(name: str) -> str:
-    """Return a file's name as text: one that is not UTF-8 gets replacement characters."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def _take_one(intake: Intake, path: Path, claim_of: Callable[[Path], str]) -> Taken:
-    claim_id = ""
-    try:
-        claim_id = checked_claim_id(claim_of(path))
-        data = _read(path, intake.max_file_bytes)
-        return Taken(path, claim_id, _patiently(lambda: _take_bytes(intake, claim_id, path, data)))
-    except (StorageFull, Unavailable):
-        raise
-    except ClaimprintError as error:
-        return Taken(path, claim_id, Outcome([], [Rejection(0, shown(path.name), error)]))
-
-
-def _read(path: Path, max_file_bytes: int) -> bytes:
-    try:
-        if not path.is_file():
-            raise InvalidValue("there is no such file, or it is not a plain one", field="path")
-        if path.stat().st_size > max_file_bytes:
-            raise PictureTooLarge(
-                f"the file is over the limit of {max_file_bytes} bytes", limit=max_file_bytes
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise BrokenPicture(f"the file can't be read: {error.strerror}") from error
-
-
-def _take_bytes(intake: Intake, claim_id: str, path: Path, data: bytes) -> Outcome:
-    sha256 = hashlib.sha256(data).digest()
-    with intake.engine.connect() as connection:
-        row = images.live_by_bytes(connection, claim_id, [sha256]).get(sha256)
-        if row is not None and row.screened_at is not None:
-            return Outcome([answer_image(connection, row)], [])
-    upload = Upload(shown(path.name), data)
-    return intake.take(claim_id, [upload], client_id=None, labels={}, source={"path": shown(str(path))})
-
-
-def _patiently(call: Callable[[], Outcome]) -> Outcome:
-    """Try again while the database is away, for a while: repeating an upload is safe."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
+    def _guarded(self, work: Callable[..., None], *given: Any) -> None:
         try:
-            return call()
-        except Unavailable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(PAUSE_SECONDS)
+            work(*given)
+        except Exception as error:  # noqa: BLE001 - raised by the caller's thread
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.stop.set()
+        self._done.put(error)
+
+    def _read_some(self, inputs: Iterator[Input]) -> None:
+        try:
+            while not self.stop.is_set():
+                with self._reading:
+                    source = next(inputs, None)
+                if source is None:
+                    break
+                self._read_one(source)
+        finally:
+            with self._reading:
+                self._readers_left -= 1
+                if not self._readers_left:
+                    self._read.put(None)
+
+    def _read_one(self, source: Input) -> None:
+        pieces = 0
+        for item in contents_of(source, self._limits, self._pdfs):
+            if self.stop.is_set():
+                return
+            pieces += 1
+            if isinstance(item, Found):
+                self._room.take(len(item.data))
+                self._pass_on(source, item)
+            else:
+                self._room.take(0)
+                self._done.put(not_found(source, item))
+        self._done.put(_Read(source, pieces))
+
+    def _pass_on(self, source: Input, found: Found) -> None:
+        try:
+            claimed = self._claim_of(found)
+        except ClaimprintError as error:
+            self._room.free_bytes(len(found.data))
+            self._done.put(rejected(source, found, error))
+            return
+        self._read.put(Piece(source, found, claimed, hashlib.sha256(found.data).digest(), len(found.data)))
+
+    def _look_up(self) -> None:
+        with ThreadPoolExecutor(self._at_once, "bulk-receive") as threads:
+            more = True
+            while more:
+                pieces, more = self._next_pieces()
+                try:
+                    for piece in self._unknown(pieces):
+                        threads.submit(self._receive, piece)
+                except Exception as error:  # noqa: BLE001 - raised by the caller's thread
+                    self._fail(error)
+                    for piece in pieces:
+                        self._forget(piece)
+        self._done.put(_END)
+
+    def _next_pieces(self) -> tuple[list[Piece], bool]:
+        """What has been read, up to so many, and whether more may come."""
+        pieces: list[Piece] = []
+        while len(pieces) < _LOOKED_UP and not (pieces and self._read.empty()):
+            piece = self._read.get()
+            if piece is None:
+                return pieces, False
+            pieces.append(piece)
+        return pieces, True
+
+    def _unknown(self, pieces: Sequence[Piece]) -> Iterable[Piece]:
+        """Those that their claims do not have; the others are answered."""
+        if self.stop.is_set() or not pieces:
+            for piece in pieces:
+                self._forget(piece)
+            return []
+        found = patiently(self.stop, lambda: self._find(pieces))
+        for piece in pieces:
+            if piece.key in found:
+                self._room.free_bytes(len(piece.found.data))
+                self._done.put(taken(piece, found[piece.key], new=False))
+        return [piece for piece in pieces if piece.key not in found]
+
+    def _find(self, pieces: Sequence[Piece]) -> dict[tuple[str, bytes], Answer]:
+        with self._intake.engine.connect() as connection:
+            rows = images.live_by_bytes(connection, {piece.key for piece in pieces})
+        answers = self._intake.again(list(rows.values()))
+        return dict(zip(rows, answers, strict=True))
+
+    def _receive(self, piece: Piece) -> None:
+        if self.stop.is_set():
+            self._forget(piece)
+            return
+        found, claim_id = piece.found, piece.claimed.claim_id
+        try:
+            arrival = patiently(
+                self.stop, lambda: self._intake.receive(claim_id, Upload(found.file_name, found.data))
+            )
+        except UnusablePicture as error:
+            self._room.free_bytes(piece.byte_count)
+            self._done.put(rejected(piece.source, found, error, piece.claimed))
+        except Exception as error:  # noqa: BLE001 - raised by the caller's thread
+            self._fail(error)
+            self._forget(piece)
+        else:
+            self._room.free_bytes(len(found.data))
+            bare = Found(
+                found.path, found.steps, b""
+            )  # its bytes are stored: they need not be held any longer
+            self._done.put(_Received(replace(piece, found=bare), arrival))
+
+    def _forget(self, piece: Piece) -> None:
+        """It is for the next run."""
+        self._room.free_bytes(len(piece.found.data))
+        self._room.free_place()
+
+    def _stored(self) -> Iterator[Taken | _Read]:
+        """What the threads have done, with what was received stored, hundreds at once."""
+        for item in self._gathered():
+            if isinstance(item, list):
+                yield from self._store(item)
+            else:
+                yield item
+
+    def _gathered(self) -> Iterator[Taken | _Read | list[_Received]]:
+        """What the threads have done, with what was received in lists. Raises what they raised."""
+        received: list[_Received] = []
+        deadline = math.inf
+        try:
+            while True:
+                item = self._next(deadline)
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, _Received):
+                    if not received:
+                        deadline = time.monotonic() + _BATCH_SECONDS
+                    received.append(item)
+                    if len(received) < BATCH:
+                        continue
+                elif isinstance(item, Taken | _Read):
+                    yield item
+                    continue
+                if received:
+                    batch, received, deadline = received, [], math.inf
+                    yield batch
+                if item is _END:
+                    return
+        finally:
+            for each in received:
+                self._drop(each)
+
+    def _next(self, deadline: float) -> object:
+        """What comes next; None when nothing has come by the deadline."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None
+        try:
+            return self._done.get(timeout=None if math.isinf(left) else left)
+        except Empty:
+            return None
+
+    def _store(self, batch: Sequence[_Received]) -> list[Taken]:
+        arrivals = [_labelled(each.arrival, each.piece) for each in batch]
+        # Also when it is to stop: what was received is finished.
+        answers = self._intake.store(arrivals, attempt=lambda call: patiently(threading.Event(), call))
+        # The same file twice for one claim is one image: that of one of the two.
+        return [
+            taken(each.piece, answer, new=answer.row.image_id == each.arrival.image_id)
+            for each, answer in zip(batch, answers, strict=True)
+        ]
+
+    def _written(self, taken: Iterable[Taken]) -> Iterator[Taken]:
+        for each in taken:
+            self._write(each)
+            yield each
+
+    def _write(self, taken: Taken) -> None:
+        line: dict[str, Any] = {
+            "input": taken.where if taken.source is None else taken.source.name,
+            "stamp": "" if taken.source is None else self._stamp(taken.source),
+            "where": taken.where,
+            "state": taken.state,
+        }
+        if taken.claimed is not None:
+            line |= {"claim_id": taken.claimed.claim_id, "claim_as_written": taken.claimed.written}
+        if taken.image_id:
+            line |= {"image_id": taken.image_id, "verdict": taken.verdict}
+        if taken.error is not None:
+            line["why"] = taken.error.message
+        self._journal.write(**line)
+
+
+def _labelled(arrival: Arrival, piece: Piece) -> Arrival:
+    claimed, labels = piece.claimed, dict(piece.claimed.labels)
+    if claimed.day is not None:
+        labels["claimed_at"] = claimed.day.isoformat()
+    return replace(arrival, labels=labels, source=piece.found.source)

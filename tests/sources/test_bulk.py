@@ -1,0 +1,336 @@
+"""A bulk intake in this process: what is stored, what is told of it, and what a second run does."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from app.catalog import images
+from app.errors import Conflict, StorageFull
+from app.parts import Parts
+from app.removal import delete_image
+from app.sources import patience
+from app.sources.bulk import Bulk
+from app.sources.claim_rules import claim_rule
+from app.sources.inputs import inputs_of
+from app.sources.journal import Journal
+from app.sources.limits import Limits
+from app.sources.room import Room
+from app.sources.taken import Taken
+from tests.pictures import drawn, encoded
+
+PATTERN = r"^(?P<claim>[^,]+),(?P<date>[\d.]*)(?P<side>\w*)"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures of three claims, one of them used in two."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, seed in (("A 1,1.2.2025front", 1), ("B/2".replace("/", " ") + ",back", 2), ("C-3,side", 3)):
+        (folder / f"{name}.jpg").write_bytes(encoded(drawn(seed)))
+    (folder / "C-3,copy.jpg").write_bytes(encoded(drawn(1), quality=60))
+    return folder
+
+
+@pytest.fixture
+def take(parts: Parts, tmp_path: Path) -> Callable[..., list[Taken]]:
+    """Run a bulk intake to its end: `take(folder)`."""
+
+    def take(*names: Path, pattern: str = PATTERN, digest: str = "rule") -> list[Taken]:
+        rule = claim_rule("regex", pattern=pattern)
+        with Journal(tmp_path / "journal.jsonl") as journal:
+            bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest=digest, at_once=3)
+            taken = list(bulk.take(list(inputs_of(map(str, names)))))
+            assert not bulk.broke_off
+            return taken
+
+    return take
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Callable[[], list[dict[str, Any]]]:
+    """The lines of the journal about pictures."""
+
+    def lines() -> list[dict[str, Any]]:
+        read = map(json.loads, (tmp_path / "journal.jsonl").read_text().splitlines())
+        return [line for line in read if line["state"] != "complete"]
+
+    return lines
+
+
+def states(taken: list[Taken]) -> Counter[str]:
+    return Counter(each.state for each in taken)
+
+
+def stored(engine: Engine) -> dict[str, Any]:
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT file_name, claim_id, labels, source, day, screened_at FROM image WHERE deleted_at IS NULL"
+            )
+        ).all()
+    return {row.file_name: row for row in rows}
+
+
+def test_claim_day_labels_and_source_are_stored(
+    take: Callable[..., list[Taken]], folder: Path, engine: Engine
+) -> None:
+    assert states(take(folder)) == {"stored": 4}
+    row = stored(engine)["A 1,1.2.2025front.jpg"]
+    assert row.claim_id == "A-1"
+    assert row.labels == {"claimed_at": "2025-02-01", "side": "front"}
+    assert row.day.isoformat() == "2025-02-01"
+    assert row.source == {"path": str(folder / "A 1,1.2.2025front.jpg")}
+    assert all(row.screened_at for row in stored(engine).values())
+
+
+def test_pictures_of_one_batch_find_each_other(take: Callable[..., list[Taken]], folder: Path) -> None:
+    found = [each for each in take(folder) if each.verdict == "near_duplicate"]
+    told = {(each.answer.row.claim_id, each.answer.matches.rows[0].claim_id) for each in found if each.answer}
+    assert told == {("A-1", "C-3"), ("C-3", "A-1")}
+
+
+def test_the_journal_has_both_spellings_of_a_claim_and_why_a_file_was_rejected(
+    take: Callable[..., list[Taken]], folder: Path, lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    (folder / "D 4,broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (folder / "no claim.jpg").write_bytes(encoded(drawn(9)))
+    assert states(take(folder)) == {"stored": 4, "rejected": 2}
+    by_name = {Path(line["where"]).name: line for line in lines()}
+    assert by_name["A 1,1.2.2025front.jpg"]["claim_id"] == "A-1"
+    assert by_name["A 1,1.2.2025front.jpg"]["claim_as_written"] == "A 1"
+    assert "JPEG" in by_name["D 4,broken.jpg"]["why"]
+    assert "pattern" in by_name["no claim.jpg"]["why"]
+
+
+def test_a_second_run_reads_only_what_was_rejected_or_is_new(
+    take: Callable[..., list[Taken]], folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "D 4,broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    first = take(folder)
+    (folder / "E-5,new.jpg").write_bytes(encoded(drawn(5)))
+    read: list[str] = []
+    monkeypatch.setattr("app.sources.inputs.LocalFile.open", _noting(read))
+    second = take(folder)
+    assert states(second) == {"already there": 4, "stored": 1, "rejected": 1}
+    assert sorted(read) == ["D 4,broken.jpg", "E-5,new.jpg"]
+    known = {each.image_id for each in first if each.image_id}
+    assert known < {each.image_id for each in second}
+    assert len(stored(engine)) == 5
+
+
+def _noting(read: list[str]) -> Any:
+    from app.sources.inputs import LocalFile
+
+    opened = LocalFile.open
+
+    def noting(self: LocalFile) -> Any:
+        read.append(self.file_name)
+        return opened(self)
+
+    return noting
+
+
+def test_a_second_run_knows_the_verdicts_of_today(take: Callable[..., list[Taken]], folder: Path) -> None:
+    take(folder)
+    assert Counter(each.verdict for each in take(folder)) == {"near_duplicate": 2, "none": 2}
+
+
+def test_what_the_journal_knows_and_the_database_does_not_is_stored_again(
+    take: Callable[..., list[Taken]], folder: Path, parts: Parts
+) -> None:
+    first = take(folder)
+    assert first[0].answer is not None
+    delete_image(parts.engine, parts.pictures, first[0].answer.row.image_id, actor="test")
+    assert states(take(folder)) == {"already there": 3, "stored": 1}
+
+
+def test_without_its_journal_a_run_decodes_nothing_twice(
+    take: Callable[..., list[Taken]],
+    folder: Path,
+    tmp_path: Path,
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take(folder)
+    (tmp_path / "journal.jsonl").unlink()
+    monkeypatch.setattr(parts.intake, "receive", None)
+    assert states(take(folder)) == {"already there": 4}
+
+
+def test_another_rule_does_not_go_by_what_was_stored_under_the_first(
+    take: Callable[..., list[Taken]], folder: Path, engine: Engine
+) -> None:
+    take(folder)
+    assert states(take(folder, pattern=r"^(?P<claim>.)", digest="other")) == {"stored": 4}
+    assert len({row.claim_id for row in stored(engine).values()}) == 3
+
+
+def test_the_same_file_twice_for_one_claim_is_one_image(
+    take: Callable[..., list[Taken]], folder: Path, engine: Engine
+) -> None:
+    (folder / "C-3,again.jpg").write_bytes((folder / "C-3,side.jpg").read_bytes())
+    taken = take(folder)
+    assert states(taken) == {"stored": 4, "already there": 1}
+    assert len({each.image_id for each in taken}) == 4
+    assert len(stored(engine)) == 4
+
+
+def test_an_image_that_was_stored_and_not_compared_is_compared_by_the_next_run(
+    take: Callable[..., list[Taken]], folder: Path, engine: Engine
+) -> None:
+    take(folder)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
+    assert "near_duplicate" in {each.verdict for each in take(folder)}
+    assert all(row.screened_at for row in stored(engine).values())
+
+
+def test_a_torn_line_of_the_journal_is_read_over(
+    take: Callable[..., list[Taken]], folder: Path, tmp_path: Path
+) -> None:
+    take(folder)
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-25])
+    assert states(take(folder)) == {"already there": 4}
+    assert states(take(folder)) == {"already there": 4}
+    assert json.loads(journal.read_text().splitlines()[-1])["state"] == "complete"
+
+
+def test_two_runs_do_not_share_a_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl"), pytest.raises(Conflict, match="another run"):
+        Journal(tmp_path / "journal.jsonl")
+
+
+@pytest.mark.parametrize("step", ["_insert", "_answer"])
+def test_a_database_that_is_away_for_a_moment_is_waited_for(
+    take: Callable[..., list[Taken]],
+    folder: Path,
+    engine: Engine,
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.01)
+    done = getattr(parts.intake, step)
+    failures = iter(["before", "after"])
+
+    def failing(*given: Any) -> Any:
+        # Once with nothing done, and once with all committed and the answer lost.
+        when = next(failures, None)
+        result = None if when == "before" else done(*given)
+        if when is not None:
+            raise OperationalError("statement", {}, Exception("server closed the connection"))
+        return result
+
+    monkeypatch.setattr(parts.intake, step, failing)
+    taken = take(folder)
+    assert states(taken) == {"stored": 4}
+    assert len(stored(engine)) == 4
+    for each in taken:
+        assert each.answer is not None
+        assert parts.pictures.rendition(each.answer.row.image_id).exists()
+
+
+def test_a_full_disk_ends_the_run_and_the_next_goes_on(
+    take: Callable[..., list[Taken]],
+    folder: Path,
+    engine: Engine,
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.pictures, "_min_free_bytes", 1 << 60)
+        with pytest.raises(StorageFull):
+            take(folder)
+    assert not stored(engine)
+    assert not list(parts.pictures.old_images(-1))
+    assert states(take(folder)) == {"stored": 4}
+
+
+def test_a_bug_in_a_thread_ends_the_run_and_leaves_no_files(
+    take: Callable[..., list[Taken]], folder: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(parts.intake, "again", broken)
+    with pytest.raises(ZeroDivisionError):
+        take(folder)
+    assert not list(parts.pictures.old_images(-1))
+
+
+def test_a_run_that_is_stopped_finishes_what_is_under_way(
+    parts: Parts, tmp_path: Path, engine: Engine
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for seed in range(60):
+        (folder / f"K{seed},side.jpg").write_bytes(encoded(drawn(seed)))
+    rule = claim_rule("regex", pattern=PATTERN)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest="", at_once=2)
+        bulk._read_one = _stopping_after(bulk, 20)  # type: ignore[method-assign]
+        taken = list(bulk.take(list(inputs_of([str(folder)]))))
+    assert bulk.broke_off
+    assert len(taken) == len(stored(engine)) < 60
+    left = {str(path) for path in folder.iterdir()} - {each.where for each in taken}
+    assert len(left) == 60 - len(taken)
+    assert len(list(parts.pictures.old_images(-1))) == len(taken)
+
+
+def _stopping_after(bulk: Bulk, count: int) -> Callable[[Any], None]:
+    read = bulk._read_one
+    counted = iter(range(count))
+
+    def read_one(source: Any) -> None:
+        if next(counted, None) is None:
+            bulk.stop.set()
+        read(source)
+
+    return read_one
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room(2, 100)
+
+
+def test_room_is_waited_for(room: Room) -> None:
+    room.take(60)
+    entered = threading.Event()
+
+    def enter() -> None:
+        room.take(60)
+        entered.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    assert not entered.wait(0.1)
+    room.free_bytes(60)
+    assert entered.wait(5)
+    thread.join()
+
+
+def test_what_is_larger_than_all_room_waits_to_be_alone(room: Room) -> None:
+    room.take(1000)
+    room.free_bytes(1000)
+    room.free_place()
+    room.take(1)
+
+
+def test_ids_that_the_database_knows_not_are_no_verdicts(parts: Parts) -> None:
+    from uuid import uuid4
+
+    from app.screening import verdicts_of
+
+    with parts.engine.connect() as connection:
+        assert verdicts_of(connection, [uuid4()]) == {}
+        assert images.live_by_bytes(connection, {("claim", b"bytes")}) == {}
