@@ -2,7 +2,7 @@
 
 cli, serving   the command line; what `claimprint serve` runs. main: the ASGI application; parts: what it is made of
 web            HTTP only: one file per resource, access, problem+json
-jobs, sources  long work with a row in the job table, the keeper, the sweep; bulk intake of folders, archives, mail, PDFs
+jobs, sources  long work with a row in the job table, the keeper, the sweep; folders, archives and mail in bulk
 ingest, search bytes + claim -> stored image; similar images by id or by picture. removal: deleting them
 patterns       clusters, and where they occur; templates: making them. pattern_report: both on a page (report_page)
 audit          all families of copies as a page, CSV, JSON lines or Parquet. pages: the HTML of both reports
