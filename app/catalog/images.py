@@ -72,6 +72,7 @@ SHOWN = (
     image.c.pattern,
     image.c.keypoint_count,
     image.c.labels,
+    image.c.source,
     image.c.taken_at,
 )
 # What is read of a row that is about to be screened and answered.

@@ -57,7 +57,7 @@ _OF_IMAGE = text(
     " SELECT m.*, m.later_id AS other_id, false AS other_is_earlier FROM match m WHERE m.earlier_id = :id"
     "), live AS ("
     " SELECT o.match_id, o.kind, o.rank, o.nearest, o.distances, o.transform, o.evidence, o.other_is_earlier,"
-    "  i.image_id, i.claim_id, i.uploaded_at, i.created_seq"
+    "  i.image_id, i.claim_id, i.source, i.uploaded_at, i.created_seq"
     " FROM own o JOIN image i ON i.id = o.other_id WHERE i.deleted_at IS NULL AND i.created_seq <= :as_of"
     "), totals AS ("
     " SELECT count(*) AS total, min(rank) FILTER (WHERE claim_id <> :claim_id) AS verdict_rank,"

@@ -131,7 +131,7 @@ def list_images(
     return ImageList(
         claim_id=claim_id,
         total=total,
-        images=[Image(**image_members(answer)) for answer in answers],
+        images=[Image(**image_members(answer, client_id)) for answer in answers],
         next_cursor=encode_cursor(subject, rows[limit - 1].created_seq) if len(rows) > limit else None,
     )
 

@@ -40,6 +40,20 @@ MATCH: dict[str, Any] = _FOUND | {
         "verifier": 14,
     },
     "evidence": EVIDENCE,
+    "source": {
+        "path": "archive/2025.zip",
+        "within": [
+            {"kind": "zip", "name": "inbox/7.eml", "position": 7},
+            {
+                "kind": "message",
+                "subject": "KD-2025-0199, my fridge",
+                "from": "claimant@example.org",
+                "sent_at": "2025-03-01T10:30:00+01:00",
+                "name": "fridge.jpg",
+                "position": 2,
+            },
+        ],
+    },
 }
 _BOX = {"x": 12, "y": 40, "width": 180, "height": 95}
 TEMPLATE_ID = "5f1d7c9e-2b7a-4f3e-9a55-0c9d8e7f6a51"
@@ -65,6 +79,7 @@ IMAGE: dict[str, Any] = {
     "uploaded_at": _UPLOADED_AT,
     "taken_at": None,
     "labels": {"product": "fridge"},
+    "source": None,
     "status": "fingerprinted",
     "page": False,
     "hashes": {

@@ -19,7 +19,7 @@ from app.explanation import hashes_of_image, hashes_of_pair
 from app.regions import regions_of_image
 from app.removal import delete_image
 from app.screening import answer_image, verdict_of
-from app.web.access import Admin, Reader, check_own
+from app.web.access import Admin, Reader, check_own, own_client
 from app.web.form import MAX_LABELS, check_labels, read_body
 from app.web.match_schemas import matches_json
 from app.web.opaque import opaque_id
@@ -59,7 +59,7 @@ def get_image(image_id: str, caller: Reader, parts: WithParts) -> Image:
     with parts.engine.connect() as connection:
         row = _own_row(connection, image_id, caller)
         answer = answer_image(connection, row)
-    return Image(**image_members(answer))
+    return Image(**image_members(answer, own_client(caller)))
 
 
 @router.get(
@@ -154,7 +154,7 @@ def get_matches(
         image_id=image_id,
         verdict=verdict_of(page, screened=row.screened_at is not None),
         total=page.total,
-        matches=matches_json(page, row.claim_id)[:limit],
+        matches=matches_json(page, row.claim_id, own_client(caller))[:limit],
         next_cursor=last and encode_cursor(subject, as_of, last.rank, last.nearest, last.created_seq),
     )
 
@@ -187,7 +187,7 @@ def _patch(image_id: str, changes: dict[str, Any], caller: Caller, parts: WithPa
         images.set_labels(connection, row.image_id, labels)
     with parts.engine.connect() as connection:
         answer = answer_image(connection, _own_row(connection, image_id, caller))
-    return Image(**image_members(answer))
+    return Image(**image_members(answer, own_client(caller)))
 
 
 def _own_row(connection: Connection, image_id: str, caller: Caller, *, field: str = "image_id") -> AnyRow:

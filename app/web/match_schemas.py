@@ -50,6 +50,12 @@ class Evidence(BaseModel):
     )
 
 
+SOURCE_WORDS = (
+    "Where `claimprint ingest` found it: the path or address, and in it, outermost first, the archives, messages"
+    " (subject, sender, time) and pages. null for an upload, and for portals."
+)
+
+
 class Match(BaseModel):
     """One stored image found for another, with kind and evidence."""
 
@@ -69,6 +75,7 @@ class Match(BaseModel):
     evidence: Evidence | None = Field(
         description="Where keypoints of both agree; drawn at `/matches/{match_id}/overlay.png`."
     )
+    source: dict[str, Any] | None = Field(description=SOURCE_WORDS)
     uploaded_at: Time
 
 
@@ -89,8 +96,11 @@ def evidence_json(found: Found) -> Evidence:
     )
 
 
-def match_json(row: AnyRow, claim_id: str) -> Match:
-    """One row of `catalog.matches.matches_of`, seen from an image of `claim_id`."""
+def match_json(row: AnyRow, claim_id: str, client_id: int | None) -> Match:
+    """One row of `catalog.matches.matches_of`, seen from an image of `claim_id`.
+
+    `client_id` is given for a portal key: it is not told what letters and messages others have.
+    """
     return Match(
         match_id=str(row.match_id),
         image_id=str(row.image_id),
@@ -100,13 +110,14 @@ def match_json(row: AnyRow, claim_id: str) -> Match:
         distances=row.distances,
         transform=row.transform if row.other_is_earlier else inverse(row.transform),
         evidence=_evidence_of(row),
+        source=row.source if client_id is None else None,
         uploaded_at=row.uploaded_at,
     )
 
 
-def matches_json(page: MatchPage, claim_id: str) -> list[Match]:
-    """The rows of a page of matches."""
-    return [match_json(row, claim_id) for row in page.rows]
+def matches_json(page: MatchPage, claim_id: str, client_id: int | None) -> list[Match]:
+    """The rows of a page of matches; see `match_json`."""
+    return [match_json(row, claim_id, client_id) for row in page.rows]
 
 
 def _evidence_of(row: AnyRow) -> Evidence | None:

@@ -18,7 +18,15 @@ from app.screening import NO_VERDICT, PENDING, Answer
 from app.search import Query, SimilarPage
 from app.web import examples
 from app.web.examples import shown
-from app.web.match_schemas import TURNS, Evidence, Match, Transform, evidence_json, matches_json
+from app.web.match_schemas import (
+    SOURCE_WORDS,
+    TURNS,
+    Evidence,
+    Match,
+    Transform,
+    evidence_json,
+    matches_json,
+)
 from app.web.problems import MEDIA_TYPE, problem
 from app.web.times import Time
 
@@ -99,6 +107,7 @@ class Image(BaseModel):
     uploaded_at: Time
     taken_at: Time | None = Field(description="From EXIF, which names no zone: taken as UTC.")
     labels: dict[str, Any]
+    source: dict[str, Any] | None = Field(description=SOURCE_WORDS)
     status: Status
     page: bool | None = Field(
         description="Text on white, as a scanned form or receipt: its near duplicates must be nearer. null: stored"
@@ -254,8 +263,8 @@ class Job(BaseModel):
     finished_at: Time | None
 
 
-def image_members(answer: Answer) -> dict[str, Any]:
-    """Members of Image for one stored image."""
+def image_members(answer: Answer, client_id: int | None) -> dict[str, Any]:
+    """Members of Image for one stored image; `client_id` as in `match_json`."""
     row = answer.row
     return {
         "image_id": str(row.image_id),
@@ -269,11 +278,12 @@ def image_members(answer: Answer) -> dict[str, Any]:
         "uploaded_at": row.uploaded_at,
         "taken_at": row.taken_at,
         "labels": row.labels,
+        "source": row.source if client_id is None else None,
         "status": row.status,
         "page": row.page,
         "hashes": hashes_json(row),
         "verdict": answer.verdict,
-        "matches": matches_json(answer.matches, row.claim_id),
+        "matches": matches_json(answer.matches, row.claim_id, client_id),
         "matches_total": answer.matches.total,
         "hub": answer.hub,
         "templates": [shown_template_json(each) for each in answer.templates.rows],
@@ -315,7 +325,7 @@ def upload_json(claim_id: str, outcome: Outcome, *, client_id: int | None = None
         duplicate=any(answer.verdict in COPIES for answer in outcome.answers),
         images=[
             UploadedImage(
-                **image_members(answer)
+                **image_members(answer, client_id)
                 | ({} if client_id in (None, answer.row.uploaded_by) else {"file_name": "", "labels": {}}),
                 created=answer.created,
             )

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,6 +7,8 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.catalog import keys
+from app.ingest import Upload
+from app.parts import Parts
 from app.web.access import OPEN_PATHS
 from tests.pictures import drawn, encoded
 from tests.web.api import assert_problem, upload, uploaded
@@ -166,3 +169,24 @@ def test_another_clients_words_about_the_same_picture_are_not_told(
 def test_absurd_length_is_an_answer_and_no_failure(client: TestClient, length: str) -> None:
     response = client.get("/images/x", headers={"Content-Length": length, "Authorization": "Bearer x"})
     assert response.status_code in (401, 413)
+
+
+def test_where_an_image_came_from_is_told_to_all_but_portals(
+    client: TestClient, make_key: MakeKey, parts: Parts
+) -> None:
+    source = {"path": "mail.zip", "within": [{"kind": "message", "subject": "Private", "position": 1}]}
+    arrival = parts.intake.receive("KD-1", Upload("a.jpg", encoded(drawn(1))))
+    parts.intake.store([replace(arrival, source=source)])
+    portal, quality = using(make_key("portal")), using(make_key("qc"))
+    answer = client.post(
+        "/claims/KD-2/images", files={"files": ("b.jpg", encoded(drawn(1), quality=60))}, headers=portal
+    )
+    image = answer.json()["images"][0]
+    paths = (f"/images/{image['image_id']}", f"/images/{image['image_id']}/matches")
+    for path in paths:
+        assert client.get(path, headers=quality).json()["matches"][0]["source"] == source
+        assert client.get(path, headers=portal).json()["matches"][0]["source"] is None
+    assert image["matches"][0]["source"] is None
+    listed = client.get("/claims/KD-2/images", headers=portal).json()["images"][0]
+    assert listed["matches"][0]["source"] is None
+    assert client.get(f"/images/{arrival.image_id}", headers=quality).json()["source"] == source
