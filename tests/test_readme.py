@@ -44,7 +44,7 @@ def test_claimprint_commands_run_as_written(service: Service) -> None:
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_bytes(encoded(photo("rocket")))
     lines = [line for line in commands() if line.startswith("claimprint ")]
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         done = run(service.data_dir, *shlex.split(line)[1:])
         assert done.returncode == 0, (line, done.stderr)
