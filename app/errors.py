@@ -16,7 +16,8 @@ ClaimprintError
 ├── StorageFull             the disk is full, nothing was acknowledged
 ├── Unavailable             try again later (carries retry_after_seconds)
 │   ├── Overloaded          the queue in front of the decoders is full
-│   └── DatabaseAway        PostgreSQL can't be reached, or is not fit to promise durability
+│   ├── DatabaseAway        PostgreSQL can't be reached, or is not fit to promise durability
+│   └── StorageAway         the storage of pictures can't be reached, or refuses
 └── StartupError            the service can't start; the command line prints it and exits
 """
 
@@ -101,6 +102,10 @@ class Overloaded(Unavailable):
 
 class DatabaseAway(Unavailable):
     """PostgreSQL can't be reached, or is not fit to keep the promise of durability."""
+
+
+class StorageAway(Unavailable):
+    """The storage of pictures can't be reached, or refuses; nothing is known of what is there."""
 
 
 class StartupError(ClaimprintError):

@@ -25,7 +25,7 @@ from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.imaging import Decoders, Fingerprinted
 from app.recognition import recognise
 from app.screening import NO_VERDICT, Answer, Screening, answer_image, screen_rows
-from app.storage import Pictures, open_rendition
+from app.storage import Pictures, open_jpeg
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +97,12 @@ class Intake:
         self.decoders = decoders
         self.max_file_bytes = max_file_bytes
         self._files = ThreadPoolExecutor(64, "intake-file")
-        self._disk = ThreadPoolExecutor(64, "intake-disk")
+        self._digests = ThreadPoolExecutor(64, "intake-digest")
 
     def close(self) -> None:
         """End the threads; files being taken are finished first."""
         self._files.shutdown()
-        self._disk.shutdown()
+        self._digests.shutdown()
 
     def take(
         self,
@@ -133,19 +133,9 @@ class Intake:
         """
         self._check_size(upload)
         image_id = uuid4()
-        try:
-            path = self.pictures.write_original(image_id, upload.data)
-            durable = self._disk.submit(self._digest_and_sync, image_id, upload.data)
-            try:
-                fingerprinted = self.decoders.fingerprint(path, self.pictures.rendition(image_id))
-            finally:
-                # Also after a failure: the file is erased below, and nobody may be working on it then.
-                sha256 = durable.result()
-            self.pictures.sync_folder(image_id)
-        except BaseException:
-            self.pictures.erase(image_id)
-            raise
-        return Arrival(claim_id, upload.file_name, len(upload.data), image_id, sha256, fingerprinted)
+        digest = self._digests.submit(lambda: hashlib.sha256(upload.data).digest())
+        fingerprinted = self.pictures.store(image_id, upload.data, self.decoders.fingerprint)
+        return Arrival(claim_id, upload.file_name, len(upload.data), image_id, digest.result(), fingerprinted)
 
     def store(
         self, arrivals: Sequence[Arrival], *, attempt: Callable[[Callable[[], Any]], Any] = once
@@ -178,9 +168,9 @@ class Intake:
         with session.autocommit(self.engine) as connection:
             return self._answer(connection, rows, frozenset(), {})
 
-    def refuse(self, arrival: Arrival) -> None:
-        """Erase a file that was received and is not to be stored."""
-        self.pictures.erase(arrival.image_id)
+    def refuse(self, *arrivals: Arrival) -> None:
+        """Erase files that were received and are not to be stored."""
+        self.pictures.discard(*(each.image_id for each in arrivals))
 
     def look_at(self, upload: Upload, *, rendition: bool = False) -> tuple[Fingerprinted, Image | None]:
         """Fingerprint a picture that is not to be stored: nothing of it stays. Raises as `take`.
@@ -188,33 +178,15 @@ class Intake:
         With its rendition where that is asked for, which takes some milliseconds more.
         """
         self._check_size(upload)
-        image_id = uuid4()
-        try:
-            with self.decoders.reserve(1):
-                path = self.pictures.write_original(image_id, upload.data)
-                found = self.decoders.fingerprint(
-                    path, self.pictures.rendition(image_id) if rendition else None
-                )
-            if not rendition:
-                return found, None
-            picture = open_rendition(self.pictures, image_id)
-            picture.load()
-            return found, picture
-        finally:
-            self.pictures.erase(image_id)
+        with self.decoders.reserve(1), self.pictures.staged(upload.data) as files:
+            found = self.decoders.fingerprint(files.original, files.rendition if rendition else None)
+            return found, open_jpeg(files.rendition.read_bytes()) if rendition else None
 
     def keep(self, pictures: Pictures, picture_id: UUID, upload: Upload) -> Fingerprinted:
-        """Make a picture that is no image durable in a folder of its own, and fingerprint it. Raises as `take`.
-
-        What a failure leaves behind is the caller's to erase.
-        """
+        """Make a picture that is no image durable among its like, and fingerprint it. Raises as `take`."""
         self._check_size(upload)
         with self.decoders.reserve(1):
-            path = pictures.write_original(picture_id, upload.data)
-            found = self.decoders.fingerprint(path, pictures.rendition(picture_id))
-        pictures.sync(picture_id)
-        pictures.sync_folder(picture_id)
-        return found
+            return pictures.store(picture_id, upload.data, self.decoders.fingerprint)
 
     def _receive_all(self, claim_id: str, uploads: Sequence[Upload]) -> tuple[list[Arrival], list[Rejection]]:
         """Receive the files of one request, no more of them at once than there are decoding processes.
@@ -228,8 +200,11 @@ class Intake:
             for position in positions:
                 try:
                     results[position] = self.receive(claim_id, uploads[position])
-                except Exception as error:  # noqa: BLE001 - told apart below, once all files are done
+                except UnusablePicture as error:
                     results[position] = error
+                except Exception as error:  # noqa: BLE001 - raised below, once nobody works on a file
+                    results[position] = error
+                    return
 
         others = [self._files.submit(decode_some) for _ in uploads[1 : self.decoders.processes]]
         decode_some()
@@ -241,8 +216,7 @@ class Intake:
             if isinstance(error, UnusablePicture):
                 rejections.append(Rejection(position, uploads[position].file_name, error))
             elif isinstance(error, Exception):
-                for item in arrived:
-                    self.refuse(item)
+                self.refuse(*arrived)
                 raise error
         return arrived, rejections
 
@@ -253,11 +227,6 @@ class Intake:
             raise PictureTooLarge(
                 f"the file is over the limit of {self.max_file_bytes} bytes", limit=self.max_file_bytes
             )
-
-    def _digest_and_sync(self, image_id: UUID, data: bytes) -> bytes:
-        digest = hashlib.sha256(data).digest()
-        self.pictures.sync(image_id)
-        return digest
 
     @contextmanager
     def _only_stored_files_stay(
@@ -272,9 +241,8 @@ class Intake:
             unknown = session.outcome_unknown(error)
             raise
         finally:
-            for item in arrivals:
-                if item.image_id not in created and not unknown:
-                    self.refuse(item)
+            if not unknown:
+                self.refuse(*(item for item in arrivals if item.image_id not in created))
 
     def _insert(self, connection: Connection, new: Sequence[NewImage], created: set[UUID]) -> list[AnyRow]:
         """Return the live row of each image in its order; put the ids of those that are new into `created`."""

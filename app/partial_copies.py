@@ -22,7 +22,7 @@ from app.imaging.normalise import normalised_size
 from app.matching.candidates import Candidates, agreeing, asked, rank
 from app.matching.evidence import Evidence, examine, examine_whole, unexamined
 from app.matching.overlaps import PROPOSING_BITS, Overlap, find_overlap
-from app.storage import Pictures, open_rendition
+from app.storage import Pictures, open_jpeg, open_rendition
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +105,11 @@ def partial_copies(
     rows = {row.created_seq: row for row in keypoint_rows(connection, copies + others)}
     found = []
     for some, most in ((copies, MOST_KNOWN), (others, MOST_EXAMINED)):
-        overlapping = _overlapping(look, [rows[seq] for seq in some if seq in rows], states)
-        for row, overlap, keypoints in islice(overlapping, most):
-            evidence = _evidence(pictures, look, row, overlap, keypoints)
+        there = [rows[seq] for seq in some if seq in rows]
+        overlapping = list(islice(_overlapping(look, there, states), most))
+        renditions = pictures.read_renditions([row.image_id for row, _, _ in overlapping])
+        for (row, overlap, keypoints), rendition in zip(overlapping, renditions, strict=True):
+            evidence = _evidence(look, row, overlap, keypoints, rendition)
             if evidence is not None:
                 found.append(PartialCopy(row.created_seq, evidence))
     without = set(copies) - {each.created_seq for each in found}
@@ -147,13 +149,20 @@ def _evidence_of_whole(pictures: Pictures, look: Look, row: AnyRow, transform: s
 
 
 def _evidence(
-    pictures: Pictures, look: Look, row: AnyRow, overlap: Overlap, keypoints: Keypoints
+    look: Look, row: AnyRow, overlap: Overlap, keypoints: Keypoints, rendition: bytes | None
 ) -> Evidence | None:
-    try:
-        picture, other = look.open(), open_rendition(pictures, row.image_id).convert("L")
-    except FileNotFoundError as error:
+    picture = _opened(look)
+    if picture is None or rendition is None:
         # Deleted meanwhile, and the match is not stored; or lost, and then what is like it is told all the same.
-        log.warning("no %s: image %s is compared by keypoints alone", error.filename, row.image_id)
+        lost = "the image asked about" if picture is None else "it"
+        log.warning("no rendition of %s: image %s is compared by keypoints alone", lost, row.image_id)
         size = normalised_size(row.width, row.height)
         return unexamined(look.keypoints, look.size, overlap, keypoints, size, page=bool(row.page))
-    return examine(picture, look.keypoints, other, overlap, keypoints)
+    return examine(picture, look.keypoints, open_jpeg(rendition).convert("L"), overlap, keypoints)
+
+
+def _opened(look: Look) -> Image.Image | None:
+    try:
+        return look.open()
+    except FileNotFoundError:
+        return None

@@ -15,7 +15,7 @@ from app.matching.kinds import Rule
 from app.screening import Screening
 from app.search import Search
 from app.settings import Settings
-from app.storage import Pictures, Reports
+from app.storage import Pictures, Reports, open_pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Parts:
         self.watchdog.stop()
         self.intake.close()
         self.intake.decoders.close()
+        self.pictures.close()
+        self.template_pictures.close()
         self.engine.dispose()
 
 
@@ -65,8 +67,7 @@ def make_parts(settings: Settings, *, decoders: Decoders | None = None) -> Parts
     hamming = ENGINES[settings.index_engine]
     collection, segments = Collection(engine, hamming), SegmentCollection(engine, hamming)
     patterns, keypoints = PatternCollection(engine, hamming), KeypointCollection(engine, hamming)
-    pictures = Pictures(settings.data_dir / "pictures", min_free_bytes=settings.min_free_bytes)
-    template_pictures = Pictures(settings.data_dir / "templates", min_free_bytes=settings.min_free_bytes)
+    pictures, template_pictures = open_pictures(settings), open_pictures(settings, "templates")
     intake = Intake(
         engine=engine,
         screening=Screening(collection, keypoints, pictures, rule_from(settings)),

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from uuid import UUID
@@ -20,7 +19,7 @@ from app.errors import InvalidValue, NotFound
 from app.fingerprints.keypoint_value import KEYPOINTS
 from app.fingerprints.value import COLOUR_BITS, PATTERN_WORDS, WHOLE_IMAGE_HASHES
 from app.matching.templates import COLOURS, PATTERN
-from app.storage import Pictures, open_rendition
+from app.storage import Pictures, open_jpeg
 
 MEDOID, SINGLE = LINKAGES = ("medoid", "single")
 BITS_OF = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, PATTERN: 64 * PATTERN_WORDS}
@@ -217,7 +216,7 @@ def draw_sheet(
 ) -> bytes:
     """The nearest images of one owner as a PNG, with their claims. Raises NotFound where there are none."""
     rows = occurrences.nearest_members(connection, owners, wanted, limit=most)
-    shown = [(picture, row.claim_id) for row in rows for picture in _renditions(pictures, [row])]
+    shown = [(picture, row.claim_id) for row, picture in _shown(pictures, rows)]
     if not shown:
         raise NotFound("there are no images to show", field="labels")
     return contact_sheet(shown)
@@ -225,17 +224,17 @@ def draw_sheet(
 
 def draw_mean(connection: Connection, pictures: Pictures, owners: Owners, wanted: Filter) -> bytes:
     """The mean of the nearest 200 images of one owner as a PNG. Raises NotFound where there are none."""
-    shown = _renditions(
-        pictures, occurrences.nearest_members(connection, owners, wanted, limit=MEAN_PICTURES)
-    )
+    rows = occurrences.nearest_members(connection, owners, wanted, limit=MEAN_PICTURES)
+    shown = (picture for _, picture in _shown(pictures, rows))
     first = next(shown, None)
     if first is None:
         raise NotFound("there are no images to show", field="labels")
     return mean_picture(chain([first], shown))
 
 
-def _renditions(pictures: Pictures, rows: Sequence[AnyRow]) -> Iterator[Image.Image]:
-    """The renditions of images, but of those deleted between the look-up and here."""
-    for row in rows:
-        with suppress(FileNotFoundError):
-            yield open_rendition(pictures, row.image_id)
+def _shown(pictures: Pictures, rows: Sequence[AnyRow]) -> Iterator[tuple[AnyRow, Image.Image]]:
+    """Images with their renditions, but for those deleted between the look-up and here."""
+    renditions = pictures.read_renditions([row.image_id for row in rows])
+    for row, rendition in zip(rows, renditions, strict=True):
+        if rendition is not None:
+            yield row, open_jpeg(rendition)

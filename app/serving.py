@@ -26,6 +26,7 @@ from app.errors import ClaimprintError, StartupError
 from app.imaging import DecodePool
 from app.main import create_app
 from app.settings import Settings, settings_from_environment
+from app.storage import open_pictures
 from app.web.metrics import SHARED_FOLDER
 
 log = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ def _prepare(settings: Settings, *, first_key: bool) -> None:
     try:
         schema.migrate(engine)
         with engine.begin() as connection:
-            tie_pictures(settings.data_dir / "pictures", str(workers.collection_id(connection)))
+            tie_pictures(settings, str(workers.collection_id(connection)))
             has_key = keys.any_admin(connection)
             if not has_key and first_key:
                 key = keys.create_key(connection, client_name="first", role="admin")
@@ -220,21 +221,13 @@ def _prepare(settings: Settings, *, first_key: bool) -> None:
         engine.dispose()
 
 
-def tie_pictures(folder: Path, collection_id: str) -> None:
-    """Note which database's pictures a folder holds. Raises StartupError when they are another one's.
-
-    The sweep erases files without a row: with the wrong database behind it that would be all of them.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    note = folder / "collection"
+def tie_pictures(settings: Settings, collection_id: str) -> None:
+    """See that pictures can be kept, and note whose they are. Raises StartupError when they are another's."""
+    pictures = open_pictures(settings)
     try:
-        with note.open("x") as file:
-            file.write(collection_id)
-    except FileExistsError:
-        if note.read_text().strip() != collection_id:
-            raise StartupError(
-                f"the pictures in {folder} belong to another database; set DATA_DIR or DATABASE_URL to match"
-            ) from None
+        pictures.tie(collection_id)
+    finally:
+        pictures.close()
 
 
 def _greet(settings: Settings, key: str | None) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
+PICTURE_SCHEMES = ("s3", "gs", "az", "file")
 
 
 class Settings(BaseSettings):
@@ -21,6 +22,21 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default=Path("data"), description="Pictures, and the embedded database's files, live here."
+    )
+    pictures_url: str = Field(
+        default="",
+        description="Where pictures are kept, in folders `pictures` and `templates`: s3://bucket/prefix (and what "
+        "speaks S3), gs://, az:// or file:///folder. Empty: `data_dir`. Credentials as each names them in the "
+        "environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP, ...).",
+    )
+    pictures_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Longest request to object storage; after it no further attempt begins.",
+    )
+    store_originals: bool = Field(
+        default=True,
+        description="Keep uploaded bytes. False: only renditions of at most 512 px, of what is uploaded from then.",
     )
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on.")
@@ -105,6 +121,16 @@ class Settings(BaseSettings):
                 url = "postgresql+psycopg2://" + url.removeprefix(scheme)
         if url and not url.startswith("postgresql+psycopg2://"):
             raise ValueError("must begin with postgresql://")
+        return url
+
+    @field_validator("pictures_url")
+    @classmethod
+    def _know_the_scheme(cls, url: str) -> str:
+        scheme, _, rest = url.partition("://")
+        if url and (scheme not in PICTURE_SCHEMES or not rest or "?" in rest):
+            raise ValueError("must begin with s3://, gs://, az:// or file:/// and have no ?")
+        if scheme == "file" and not rest.startswith("/"):
+            raise ValueError("must be file:/// and an absolute path")
         return url
 
     @field_validator("data_dir", mode="before")

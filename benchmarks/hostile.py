@@ -27,7 +27,7 @@ from PIL import Image
 
 from app.imaging.limits import DecodeLimits
 from app.imaging.pool import DecodePool
-from app.storage import Pictures
+from app.storage.local import LocalPictures
 from benchmarks.pictures import DATA, drawn_jpegs
 from benchmarks.report import Bar, quantile, show, table
 from benchmarks.service import BOUNDARY, HOST, Client, Service
@@ -186,15 +186,14 @@ def hop_ms(rounds: int) -> float:
     pool = DecodePool(1, DecodeLimits(), max_queued=4)
     try:
         with tempfile.TemporaryDirectory(prefix="claimprint-bench-") as folder:
-            pictures = Pictures(Path(folder), min_free_bytes=0)
+            pictures = LocalPictures(Path(folder), min_free_bytes=0)
             times: dict[bytes, list[float]] = {small.getvalue(): [], large: []}
             for _ in range(rounds):
                 for data, measured in times.items():
-                    image_id = uuid.uuid4()
                     started = time.perf_counter()
-                    pool.fingerprint(pictures.write_original(image_id, data), None)
-                    measured.append((time.perf_counter() - started) * 1e3)
-                    pictures.erase(image_id)
+                    with pictures.staged(data) as files:
+                        pool.fingerprint(files.original, None)
+                        measured.append((time.perf_counter() - started) * 1e3)
         one, other = (median(measured) for measured in times.values())
         return other - one
     finally:

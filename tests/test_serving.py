@@ -231,3 +231,13 @@ def test_pictures_of_another_database_are_not_swept(tmp_path: Path) -> None:
     refused = run(data_dir, "serve", port=0)
     assert refused.returncode == 1
     assert "another database" in refused.stderr
+
+
+def test_jobs_of_the_command_line_do_not_sweep_pictures_of_another_database(
+    tmp_path: Path, database_url: str
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "collection").write_text("another")
+    refused = run(tmp_path, "reindex", database_url=database_url)
+    assert refused.returncode == 1
+    assert "another database" in refused.stderr

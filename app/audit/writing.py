@@ -7,7 +7,7 @@ from typing import BinaryIO
 from app.audit.families import Audit
 from app.errors import InvalidValue, StorageFull
 from app.storage import Pictures
-from app.storage.pictures import FULL
+from app.storage.local import FULL
 
 FORMATS = ("html", "csv", "jsonl", "parquet")
 

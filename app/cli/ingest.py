@@ -194,4 +194,4 @@ def _tie(engine: "Engine", settings: Settings) -> None:
 
     schema.migrate(engine)
     with engine.connect() as connection:
-        tie_pictures(settings.data_dir / "pictures", str(workers.collection_id(connection)))
+        tie_pictures(settings, str(workers.collection_id(connection)))

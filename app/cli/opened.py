@@ -1,7 +1,7 @@
 """What commands open: the settings, the database, a worker where none runs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -86,13 +86,14 @@ def worker_unless_one_runs(engine: "Engine", settings: Settings) -> "Iterator[No
     if running:
         yield
         return
-    parts = make_parts(
-        settings.model_copy(update={"database_url": engine.url.render_as_string(hide_password=False)})
-    )
-    keeper = Keeper(parts)
-    keeper.start()
-    try:
-        yield
-    finally:
-        keeper.stop()
-        parts.close()
+    url = engine.url.render_as_string(hide_password=False)
+    with closing(make_parts(settings.model_copy(update={"database_url": url}))) as parts:
+        with engine.connect() as connection:
+            # The keeper sweeps: see `Pictures.tie`.
+            parts.pictures.tie(str(workers.collection_id(connection)))
+        keeper = Keeper(parts)
+        keeper.start()
+        try:
+            yield
+        finally:
+            keeper.stop()

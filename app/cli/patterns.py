@@ -42,7 +42,7 @@ def report_patterns(
     from app.catalog import session
     from app.pattern_report import pattern_report
     from app.report_page import report_page
-    from app.storage import Pictures
+    from app.storage import open_pictures
 
     wanted = filter_of(labels, from_day, to_day)
     if not out.absolute().parent.is_dir():
@@ -51,7 +51,7 @@ def report_patterns(
     with open_engine(settings) as engine, session.reading(engine) as connection:
         report = pattern_report(
             connection,
-            Pictures(settings.data_dir / "pictures"),
+            open_pictures(settings),
             wanted,
             run_id=run_id,
             weeks=weeks,

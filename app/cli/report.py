@@ -34,7 +34,7 @@ def report_duplicates(
     label's VALUE is a text, or JSON: 7, true, "7".
     """
     from app.audit import format_of, read_audit, write_audit
-    from app.storage import Pictures
+    from app.storage import open_pictures
 
     wanted = filter_of(labels, from_day, to_day)
     form = format_of(out)
@@ -43,7 +43,7 @@ def report_duplicates(
     settings = read_settings()
     with open_engine(settings) as engine:
         audit = read_audit(engine, wanted)
-    write_audit(audit, Pictures(settings.data_dir / "pictures"), out, form)
+    write_audit(audit, open_pictures(settings), out, form)
     click.echo(
         f"{out}: {len(audit.families)} families, {audit.across} of them across claims, with {audit.members} images"
         f" of {audit.claims} claims, as of {audit.as_of:%Y-%m-%d %H:%M:%S} UTC; of {audit.images} images"

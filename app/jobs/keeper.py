@@ -52,6 +52,7 @@ class Keeper:
         self._rebuild: dict[str, Any] | None = None
         self._heartbeat = 0.0
         self._swept = 0.0
+        self._listed = 0.0
         self._away = False
 
     def start(self) -> None:
@@ -140,15 +141,22 @@ class Keeper:
         self._sweep = threading.Thread(target=self._sweep_once, name="sweep", daemon=True)
         self._sweep.start()
 
+    def _erase_orphans(self) -> int:
+        pictures, old = self._parts.pictures, self._settings.orphan_file_seconds
+        if self._listed and time.monotonic() - self._listed < pictures.listing_seconds:
+            return 0
+        erased = erase_orphans(self._engine, pictures, old)
+        erase_orphans(self._engine, self._parts.template_pictures, old, templates.live_ids)
+        self._listed = time.monotonic()
+        return erased
+
     def _sweep_once(self) -> None:
         try:
             ask_for_fill(self._engine)
             scan_outgrown(self._engine)
             forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
             screened = screen_unanswered(self._engine, self._parts.intake.screening)
-            old = self._settings.orphan_file_seconds
-            erased = erase_orphans(self._engine, self._parts.pictures, old)
-            erase_orphans(self._engine, self._parts.template_pictures, old, templates.live_ids)
+            erased = self._erase_orphans()
             self._parts.reports.erase_old(REPORT_KEPT_SECONDS)
         except (SQLAlchemyError, ClaimprintError) as error:
             log.warning("the sweep broke off: %s", session.translated(error))

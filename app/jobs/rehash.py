@@ -97,14 +97,16 @@ def _looked_at(
     A rehash takes the rendition only where there is no original: one that could not be decoded this time must not
     cost the fingerprints that it gave once. A fill adds what there is none of yet.
     """
-    original, rendition = parts.pictures.original(row.image_id), parts.pictures.rendition(row.image_id)
-    if original.exists():
-        with suppress(UnusablePicture, FileNotFoundError):
-            return pool.fingerprint(original, None), False
+    try:
+        with parts.pictures.original_file(row.image_id) as path:
+            return pool.fingerprint(path, None), False
+    except UnusablePicture:
         if not only_lacking:
             return None, False
-    with suppress(UnusablePicture, FileNotFoundError):
-        return pool.fingerprint(rendition, None), True
+    except FileNotFoundError:
+        pass
+    with suppress(UnusablePicture, FileNotFoundError), parts.pictures.rendition_file(row.image_id) as path:
+        return pool.fingerprint(path, None), True
     return None, False
 
 
@@ -121,6 +123,9 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, 
         _store(parts, counts, images.Rehashed(row.created_seq, {}, None, found.pattern, found.keypoints))
         return
     values, segments = pixel_columns(found), found.fingerprint.segments
+    if from_rendition:
+        # A rendition has other pixels than it was made of: what tells the same pixels is what was uploaded.
+        del values["pixel_sha256"]
     with parts.engine.connect() as connection:
         keypoints = stored_keypoints(connection, row.created_seq)
     moved = _moved(row, values) or keypoints != found.keypoints.to_bytes()

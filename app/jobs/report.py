@@ -13,6 +13,7 @@ from app.jobs.progress import Progress
 from app.parts import Parts
 
 DUPLICATES = "duplicates"
+PICTURE_SETTINGS = {"data_dir", "pictures_url", "pictures_timeout_seconds"}
 REPORT_KEPT_SECONDS = 7 * 24 * 3600.0
 COUNTS = ("families", "across_claims", "images", "claims", "looked_at", "not_compared_yet")
 """In the result, in the order of the process's answer: families, those of several claims, images and claims in
@@ -32,7 +33,7 @@ def report_duplicates(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]
     written = parts.reports.unfinished(job.job_id, runner)
     asked = {
         "url": parts.engine.url.render_as_string(hide_password=False),
-        "pictures": str(parts.pictures.root),
+        "settings": parts.settings.model_dump(mode="json", include=PICTURE_SETTINGS),
         "out": str(written),
         "format": form,
         "filter": job.params["filter"],

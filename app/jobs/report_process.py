@@ -1,7 +1,7 @@
 """`python -m app.jobs.report_process`: reads an audit and writes it; see `apart`.
 
-The task: JSON {"url", "pictures", "out", "format", "filter"}: the database, the folder of pictures, the file to
-write, as what, and of which images. The answer: the numbers `report.COUNTS`, int64[6], and the moment as of which
+The task: JSON {"url", "settings", "out", "format", "filter"}: the database, what tells where pictures are, the file
+to write, as what, and of which images. The answer: the numbers `report.COUNTS`, int64[6], and the moment as of which
 it is, int64 in microseconds since 1970.
 """
 
@@ -17,7 +17,8 @@ from app.audit import read_audit, write_to
 from app.catalog import session
 from app.catalog.filters import Filter
 from app.jobs.apart import Progress, work
-from app.storage import Pictures
+from app.settings import Settings
+from app.storage import open_pictures
 
 FAMILIES_AT_ONCE = 20
 
@@ -35,7 +36,7 @@ def report(task: BinaryIO, progress: Progress) -> list[NDArray[np.int64]]:
             progress(done / total)
 
     with Path(asked["out"]).open("wb") as file:
-        write_to(file, audit, Pictures(Path(asked["pictures"])), asked["format"], tell)
+        write_to(file, audit, open_pictures(Settings(**asked["settings"])), asked["format"], tell)
     counts = (total, audit.across, audit.members, audit.claims, audit.images, audit.not_compared_yet)
     moment = (audit.as_of - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     return [np.array(counts, np.int64), np.array(moment, np.int64)]

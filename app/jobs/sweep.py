@@ -46,14 +46,14 @@ def erase_orphans(
 ) -> int:
     """Erase picture files that are that old and belong to nothing live; return how many images' files."""
     erased = 0
-    old = pictures.old_images(older_than_seconds)
+    old = pictures.old_pictures(older_than_seconds)
     while ids := list(itertools.islice(old, FILES_AT_ONCE)):
         with engine.connect() as connection:
             live = live_ids(connection, ids)
-        for image_id in ids:
-            if image_id not in live:
-                pictures.erase(image_id)
-                erased += 1
+        orphans = [image_id for image_id in ids if image_id not in live]
+        if orphans:
+            pictures.erase(*orphans)
+            erased += len(orphans)
     return erased
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from app.errors import Conflict
-from app.storage.pictures import full_disk_is_an_answer
+from app.storage.local import full_disk_is_an_answer
 
 STORED, ALREADY_THERE, REJECTED, SKIPPED = "stored", "already there", "rejected", "skipped"
 """What became of a picture; skipped is what is no picture inside of an archive or message."""

@@ -1,7 +1,8 @@
-"""Picture bytes on disk, by image id; and reports, by job id."""
+"""Picture bytes by image id, in a local folder or in object storage; and reports on disk, by job id."""
 
 from app.storage.pictures import Pictures
-from app.storage.renditions import open_rendition
+from app.storage.places import open_pictures
+from app.storage.renditions import open_jpeg, open_rendition
 from app.storage.reports import Reports
 
-__all__ = ["Pictures", "Reports", "open_rendition"]
+__all__ = ["Pictures", "Reports", "open_jpeg", "open_pictures", "open_rendition"]

@@ -1,100 +1,122 @@
-"""The folder of pictures: for every image its original bytes and its rendition, never shared between images."""
+"""What a storage of pictures does: for every id its original bytes and its rendition, never shared between ids."""
 
-import contextlib
-import errno
-import os
-import time
-from collections.abc import Iterator
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, TypeVar
 from uuid import UUID
 
-from app.errors import StorageFull
+from app.errors import StorageAway
+
+log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 ORIGINAL = "original"
 RENDITION = "rendition.jpg"
-FULL = {errno.ENOSPC, errno.EDQUOT}
+NOTE = "collection"
+"""Name of what tells which database's pictures are kept here."""
 
 
-class Pictures:
-    """Local folder `<root>/<two hex digits>/<image id>.<part>`.
+@dataclass(frozen=True, slots=True)
+class LocalFiles:
+    """Where a decoding process finds the bytes of a picture, and where it writes their rendition."""
 
-    Erasing one image can never lose another's bytes: nothing is shared, nothing is hard-linked.
+    original: Path
+    rendition: Path
+
+
+class Pictures(ABC):
+    """Pictures by id, of one kind: those of images, or those of templates.
+
+    Erasing one picture can never lose another's bytes: nothing is shared. All methods may be called from any
+    thread. All raise StorageAway where the storage can't be reached, which is never taken for "nothing there".
     """
 
-    def __init__(self, root: Path, *, min_free_bytes: int = 0):
-        self.root = root
-        self._min_free_bytes = min_free_bytes
-        for shard in range(256):
-            (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+    listing_seconds: ClassVar[float] = 0.0
+    """Pause between two listings, at least: where they cost money."""
 
-    def original(self, image_id: UUID) -> Path:
-        """Path of the uploaded bytes."""
-        return self._path(image_id, ORIGINAL)
+    @abstractmethod
+    def store(self, picture_id: UUID, data: bytes, decode: Callable[[Path, Path], Found]) -> Found:
+        """Make the bytes and their rendition durable; return what `decode` does.
 
-    def rendition(self, image_id: UUID) -> Path:
-        """Path of the normalised picture as JPEG."""
-        return self._path(image_id, RENDITION)
-
-    def write_original(self, image_id: UUID, data: bytes | memoryview) -> Path:
-        """Write the uploaded bytes, not yet durable: see `sync`.
-
-        Raises StorageFull, also when less than `min_free_bytes` would be left: a database on the same disk needs
-        room even to delete.
+        That reads the bytes from the first path and writes the rendition, durably, to the second. Where originals
+        are not stored the bytes are gone when this returns. After an error nothing is left, or what the sweep
+        erases. Raises StorageFull, StorageAway, and what `decode` raises.
         """
-        disk = os.statvfs(self.root)
-        if disk.f_bavail * disk.f_frsize < self._min_free_bytes + len(data):
-            raise StorageFull("the disk for pictures is nearly full; nothing was stored")
-        path = self.original(image_id)
-        with full_disk_is_an_answer(), path.open("xb") as file:
-            file.write(data)
-        return path
 
-    def sync(self, image_id: UUID) -> None:
-        """Make the original durable. Raises StorageFull."""
-        with full_disk_is_an_answer():
-            _fsync(self.original(image_id))
+    @abstractmethod
+    def staged(self, data: bytes) -> AbstractContextManager[LocalFiles]:
+        """Local files for bytes that are only looked at: nothing of them stays. Raises StorageFull."""
 
-    def sync_folder(self, image_id: UUID) -> None:
-        """Make the names of an image's files durable (their contents: `sync`). Raises StorageFull."""
-        with full_disk_is_an_answer():
-            _fsync(self.original(image_id).parent)
+    @abstractmethod
+    def read_original(self, picture_id: UUID) -> bytes:
+        """The uploaded bytes. Raises FileNotFoundError where they are gone or were not stored."""
 
-    def erase(self, image_id: UUID) -> None:
-        """Remove all files of an image; those already gone are no error."""
-        for part in (ORIGINAL, RENDITION):
-            self._path(image_id, part).unlink(missing_ok=True)
+    @abstractmethod
+    def read_rendition(self, picture_id: UUID) -> bytes:
+        """The normalised picture as JPEG. Raises FileNotFoundError, as after a deletion."""
 
-    def old_images(self, older_than_seconds: float) -> Iterator[UUID]:
-        """Ids of the images with a file last written that long ago, for the sweep of orphans."""
-        newest = time.time() - older_than_seconds
-        for shard in range(256):
-            seen: set[UUID] = set()
-            for entry in os.scandir(self.root / f"{shard:02x}"):
-                with contextlib.suppress(ValueError, FileNotFoundError):
-                    image_id = UUID(entry.name.split(".", 1)[0])
-                    if image_id not in seen and entry.stat().st_mtime < newest:
-                        seen.add(image_id)
-                        yield image_id
+    @abstractmethod
+    def original_file(self, picture_id: UUID) -> AbstractContextManager[Path]:
+        """A local file of the uploaded bytes, for reading. Raises FileNotFoundError as `read_original`."""
 
-    def _path(self, image_id: UUID, part: str) -> Path:
-        name = str(image_id)
-        return self.root / name[:2] / f"{name}.{part}"
+    @abstractmethod
+    def rendition_file(self, picture_id: UUID) -> AbstractContextManager[Path]:
+        """A local file of the rendition, for reading. Raises FileNotFoundError, as after a deletion."""
+
+    @abstractmethod
+    def erase(self, *picture_ids: UUID) -> None:
+        """Remove all that is kept of pictures; what is gone already is no error."""
+
+    @abstractmethod
+    def old_pictures(self, older_than_seconds: float) -> Iterator[UUID]:
+        """Ids of the pictures of which something was last written that long ago, for the sweep of orphans."""
+
+    @abstractmethod
+    def tie(self, collection_id: str) -> None:
+        """Note which database's pictures are kept here, and see that they can be.
+
+        Raises StartupError when they are another one's: the sweep erases what has no row, and with the wrong
+        database behind it that would be everything.
+        """
+
+    def read_renditions(self, picture_ids: Iterable[UUID]) -> Iterator[bytes | None]:
+        """Renditions in the order of their ids, several fetched at once where that is quicker. None: it is gone."""
+        return map(self._rendition_if_there, picture_ids)
+
+    def discard(self, *picture_ids: UUID) -> None:
+        """Erase what no row owns. Where the storage can't be reached the sweep does it later."""
+        if picture_ids:
+            try:
+                self.erase(*picture_ids)
+            except StorageAway as error:
+                log.warning("the sweep will erase %s: %s", ", ".join(map(str, picture_ids)), error.message)
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the threads; what they write is finished first."""
+
+    def _rendition_if_there(self, picture_id: UUID) -> bytes | None:
+        try:
+            return self.read_rendition(picture_id)
+        except FileNotFoundError:
+            return None
 
 
-@contextlib.contextmanager
-def full_disk_is_an_answer() -> Iterator[None]:
-    """Turn a full disk or quota into StorageFull; other OS errors pass."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise StorageFull("the disk for pictures is full; nothing was stored") from error
-        raise
+def name_of(picture_id: UUID, part: str) -> str:
+    """`<two hex digits>/<picture id>.<part>`: the same in a folder and in a bucket, so that one can be copied over.
+
+    >>> name_of(UUID(int=1), ORIGINAL)
+    '00/00000000-0000-0000-0000-000000000001.original'
+    """
+    name = str(picture_id)
+    return f"{name[:2]}/{name}.{part}"
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def id_in(name: str) -> UUID:
+    """The picture that a file belongs to. Raises ValueError for what is none of a picture's."""
+    return UUID(name.rsplit("/", 1)[-1].split(".", 1)[0])

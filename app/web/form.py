@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from app.errors import InvalidValue, RequestTooLarge
 from app.ingest import Upload
 from app.parts import Parts
-from app.storage.pictures import full_disk_is_an_answer
+from app.storage.local import full_disk_is_an_answer
 
 # A camera file stays in memory; what is larger goes to a temporary file.
 SPOOL_BYTES = 8 * 1024 * 1024

@@ -16,6 +16,7 @@ from app.catalog.rows import AnyRow
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound
 from app.explanation import hashes_of_image, hashes_of_pair
+from app.parts import Parts
 from app.regions import regions_of_image
 from app.removal import delete_image
 from app.screening import answer_image, verdict_of
@@ -73,17 +74,19 @@ def get_content(
     parts: WithParts,
     size: Literal["original", "rendition", "thumbnail"] = "original",
 ) -> Response:
-    """Fetch the uploaded bytes, the upright picture of at most 512 px, or a thumbnail of at most 256 px."""
+    """Fetch the uploaded bytes, the upright picture of at most 512 px, or a thumbnail of at most 256 px.
+
+    404 for the original too where the setting STORE_ORIGINALS was off when it was uploaded.
+    """
     with parts.engine.connect() as connection:
         row = _own_row(connection, image_id, caller)
     headers = dict(PRIVATE)
     original = size == "original"
-    path = (parts.pictures.original if original else parts.pictures.rendition)(row.image_id)
+    read = parts.pictures.read_original if original else parts.pictures.read_rendition
     try:
-        content = path.read_bytes()
+        content = read(row.image_id)
     except FileNotFoundError:
-        # Deleted between the look-up and here.
-        raise NotFound(f"no image {image_id}", field="image_id") from None
+        raise _no_content(parts, image_id, caller, original=original) from None
     media_type = f"image/{row.format.lower()}" if original else "image/jpeg"
     if size == "thumbnail":
         content = _thumbnail(content)
@@ -196,6 +199,19 @@ def _own_row(connection: Connection, image_id: str, caller: Caller, *, field: st
         raise NotFound(f"no image {image_id}", field=field)
     check_own(caller, row)
     return row
+
+
+def _no_content(parts: Parts, image_id: str, caller: Caller, *, original: bool) -> NotFound:
+    """Why a live image has no such bytes: deleted between the look-up and here, if not by a setting."""
+    with parts.engine.connect() as connection:
+        _own_row(connection, image_id, caller)
+    if original:
+        return NotFound(
+            f"the original of image {image_id} is not kept: STORE_ORIGINALS was off when it was uploaded, or its"
+            " file is lost; size=rendition gives the picture at no more than 512 px",
+            field="size",
+        )
+    return NotFound(f"the rendition of image {image_id} is lost", field="size")
 
 
 def _thumbnail(rendition: bytes) -> bytes:

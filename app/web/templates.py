@@ -192,7 +192,7 @@ def get_content(
     with session.reading(parts.engine) as connection:
         found_template(connection, public_id)
     try:
-        content = parts.template_pictures.rendition(public_id).read_bytes()
+        content = parts.template_pictures.read_rendition(public_id)
     except FileNotFoundError:
         # Deleted between the look-up and here.
         raise NotFound(f"no template {template_id}", field="template_id") from None

@@ -33,7 +33,8 @@ from app.ingest import Outcome, Upload
 from app.parts import rule_from
 from app.screening import Screening
 from app.settings import Settings
-from app.storage import Pictures
+from app.storage.local import LocalPictures
+from app.storage.pictures import Found
 from tests.consistency.history import (
     Answered,
     Crashed,
@@ -74,7 +75,7 @@ class Task:
     epoch_ns: int
 
 
-class NoPictures(Pictures):
+class NoPictures(LocalPictures):
     """Stores nothing; writes down which id is about to get which bytes, and which id loses them."""
 
     def __init__(self, journal: Journal):
@@ -82,7 +83,7 @@ class NoPictures(Pictures):
         self._journal = journal
         self._known: set[bytes] = set()
 
-    def write_original(self, image_id: UUID, data: bytes | memoryview) -> Path:
+    def store(self, picture_id: UUID, data: bytes, decode: Callable[[Path, Path], Found]) -> Found:
         picture = Picture.of(bytes(data))
         look = look_of(picture)
         sha256 = picture.sha256.hex()
@@ -99,17 +100,13 @@ class NoPictures(Pictures):
                 )
             )
             self._known.add(picture.data)
-        self._journal.write(Sent(str(image_id), sha256))
-        return Path(picture.data.decode())
+        self._journal.write(Sent(str(picture_id), sha256))
+        path = Path(picture.data.decode())
+        return decode(path, path)
 
-    def sync(self, image_id: UUID) -> None:
-        pass
-
-    def sync_folder(self, image_id: UUID) -> None:
-        pass
-
-    def erase(self, image_id: UUID) -> None:
-        self._journal.write(Erased(str(image_id)))
+    def erase(self, *picture_ids: UUID) -> None:
+        for picture_id in picture_ids:
+            self._journal.write(Erased(str(picture_id)))
 
 
 class Drawing(DecodePool):

@@ -630,7 +630,7 @@ def test_the_mean_of_equal_pictures_is_that_picture(client: TestClient, parts: P
     cluster(client)
     for (image, *_), each in zip((images, other), listed(client)["clusters"], strict=True):
         shown = png(client.get(f"/clusters/{each['cluster_id']}/mean.png"))
-        rendition = Image.open(parts.pictures.rendition(UUID(image)))
+        rendition = Image.open(parts.pictures.files(UUID(image)).rendition)
         expected = rendition.convert("RGB").resize((256, 256), Image.Resampling.BILINEAR)
         assert (np.asarray(shown) == np.asarray(expected)).all()
     cluster_id = listed(client)["clusters"][1]["cluster_id"]
@@ -644,7 +644,7 @@ def test_the_sheet_shows_48_at_most(client: TestClient, parts: Parts, engine: En
     images = add(engine, *[A] * 50)
     data = encoded(drawn(1))
     for image in images:
-        path = parts.pictures.rendition(image)
+        path = parts.pictures.files(image).rendition
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     cluster(client)

@@ -86,7 +86,7 @@ def test_full_disk_is_507_and_nothing_is_stored(
         raise OSError(code, os.strerror(code))
 
     if call == "fsync":
-        monkeypatch.setattr("app.storage.pictures.os.fsync", full)
+        monkeypatch.setattr("app.storage.local.os.fsync", full)
     else:
         monkeypatch.setattr("app.storage.pictures.Path.open", full)
     assert_problem(upload(client, "KD-1", encoded(drawn(1)), encoded(drawn(2))), 507)
@@ -145,10 +145,10 @@ def test_sweep_erases_old_files_without_a_row_and_no_others(
 
     kept = uploaded(client, "KD-1", encoded(drawn(1)))
     orphan = uuid4()
-    parts.pictures.write_original(orphan, b"left behind")
+    parts.pictures.files(orphan).original.write_bytes(b"left behind")
     assert erase_orphans(engine, parts.pictures, older_than_seconds=3600) == 0
     assert erase_orphans(engine, parts.pictures, older_than_seconds=-1) == 1
-    assert not parts.pictures.original(orphan).exists()
+    assert not parts.pictures.files(orphan).original.exists()
     assert client.get(f"/images/{kept['image_id']}/content").status_code == 200
 
 

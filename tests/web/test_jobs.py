@@ -282,7 +282,7 @@ def test_a_fill_from_the_rendition_leaves_what_the_original_gave(
     shown = client.get(f"/images/{image['image_id']}").json()
     whole = rows_of(engine)
     as_before_0004(engine)
-    parts.pictures.original(UUID(image["image_id"])).write_bytes(b"nothing that can be decoded")
+    parts.pictures.files(UUID(image["image_id"])).original.write_bytes(b"nothing that can be decoded")
     ask_for_fill(engine)
     with engine.connect() as connection:
         job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
@@ -298,7 +298,7 @@ def test_a_rehash_leaves_what_an_original_gave_that_cannot_be_read_now(
     client: TestClient, parts: Parts
 ) -> None:
     image = uploaded(client, "KD-1", encoded(photo()))
-    parts.pictures.original(UUID(image["image_id"])).write_bytes(b"nothing that can be decoded")
+    parts.pictures.files(UUID(image["image_id"])).original.write_bytes(b"nothing that can be decoded")
     result = finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])[
         "result"
     ]

@@ -176,7 +176,7 @@ def test_an_image_whose_picture_is_lost_does_not_stop_the_others(
     client: TestClient, parts: Parts, engine: Engine
 ) -> None:
     first = uploaded(client, "KD-1", encoded(photo()))
-    parts.pictures.rendition(UUID(first["image_id"])).unlink()
+    parts.pictures.files(UUID(first["image_id"])).rendition.unlink()
     second = uploaded(client, "KD-2", encoded(crop()))
     assert second["verdict"] == "same_scene"  # there is nothing to lay it on
     uploaded(client, "KD-3", encoded(photo(), quality=50))
