@@ -18,7 +18,7 @@ def delete_image(engine: Engine, pictures: Pictures, image_id: UUID, *, actor: s
         if not rows:
             raise NotFound(f"no image {image_id}", field="image_id")
         _bury(connection, rows, actor=actor, action="image.delete", subject=str(image_id))
-    _erase(pictures, rows)
+    erase_deleted(pictures, [row.image_id for row in rows])
 
 
 def delete_claim(engine: Engine, pictures: Pictures, claim_id: str, *, actor: str) -> int:
@@ -28,13 +28,14 @@ def delete_claim(engine: Engine, pictures: Pictures, claim_id: str, *, actor: st
         if not rows:
             raise NotFound(f"no claim {claim_id}", field="claim_id")
         _bury(connection, rows, actor=actor, action="claim.delete", subject=claim_id)
-    _erase(pictures, rows)
+    erase_deleted(pictures, [row.image_id for row in rows])
     return len(rows)
 
 
-def _erase(pictures: Pictures, rows: Sequence[AnyRow]) -> None:
+def erase_deleted(pictures: Pictures, picture_ids: Sequence[UUID]) -> None:
+    """Erase what was deleted from the table. Raises StorageAway, which says so: to repeat it would be a 404."""
     try:
-        pictures.erase(*(row.image_id for row in rows))
+        pictures.erase(*picture_ids)
     except StorageAway as error:
         raise StorageAway(
             "deleted, but the storage of pictures does not answer: the bytes are erased by the sweep once it does",

@@ -19,6 +19,7 @@ from app.matching.overlaps import LEAST_AGREEING
 from app.matching.regions import Box
 from app.matching.sightings import Detail
 from app.matching.templates import COLOURS, FARTHEST_BY, PATTERN, code_to_bytes
+from app.removal import erase_deleted
 from app.storage import Pictures, open_rendition
 
 FINGERPRINTS = tuple(FARTHEST_BY)
@@ -99,7 +100,7 @@ def make_template(
     except BaseException as error:
         # Where the commit may have gone through unseen the picture stays: the sweep erases it if it did not.
         if not (isinstance(error, Exception) and session.outcome_unknown(error)):
-            pictures.erase(template_id)
+            pictures.discard(template_id)
         raise
     return row
 
@@ -125,7 +126,10 @@ def change_template(engine: Engine, template_id: UUID, changes: Mapping[str, Any
 
 
 def delete_template(engine: Engine, pictures: Pictures, template_id: UUID, *, actor: str) -> None:
-    """Delete a template with all that was found by it; the event log keeps that it was. Raises NotFound."""
+    """Delete a template with all that was found by it; the event log keeps that it was.
+
+    Raises NotFound, and what `erase_deleted` raises.
+    """
     with engine.begin() as connection:
         row = templates.live_by_id(connection, template_id, lock=True)
         if row is None:
@@ -133,7 +137,7 @@ def delete_template(engine: Engine, pictures: Pictures, template_id: UUID, *, ac
         templates.bury(connection, row.id)
         matches = template_matches.forget_template(connection, row.id)
         _log(connection, actor, "template.delete", row, {"matches": matches})
-    pictures.erase(template_id)
+    erase_deleted(pictures, [template_id])
 
 
 def found_template(connection: Connection, template_id: UUID) -> AnyRow:

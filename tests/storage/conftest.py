@@ -35,7 +35,7 @@ def open_in(tmp_path: Path) -> Iterator[Callable[[str], Open]]:
                 data_dir=tmp_path / "data",
                 pictures_url=url,
                 min_free_bytes=0,
-                **{"pictures_timeout_seconds": 1.0} | further,
+                **further,
             )
             opened.append(open_pictures(settings, folder))
             return opened[-1]

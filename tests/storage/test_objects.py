@@ -90,9 +90,9 @@ def test_a_bucket_that_is_gone_is_an_error_and_never_nothing_there(objects: Pict
             print(name, call())
 
 
-def test_a_server_that_says_nothing_is_given_up_in_time(objects: Pictures, bucket: Bucket) -> None:
+def test_a_server_that_says_nothing_is_given_up_in_time(bucket: Bucket, open_in: Any) -> None:
     bucket.relay.silent = True
-    for name, call in calls(objects).items():
+    for name, call in calls(open_in(bucket.url)(pictures_timeout_seconds=1.0)).items():
         started = time.monotonic()
         with pytest.raises(StorageAway):
             call()

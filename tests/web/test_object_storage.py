@@ -48,9 +48,7 @@ def start(settings: Settings, decoders: DecodePool, make_key: Callable[..., str]
 
     def begin(**further: Any) -> tuple[TestClient, Parts]:
         end()
-        parts = make_parts(
-            settings.model_copy(update={"pictures_timeout_seconds": 1.0} | further), decoders=decoders
-        )
+        parts = make_parts(settings.model_copy(update=further), decoders=decoders)
         client = TestClient(application(parts), raise_server_exceptions=False)
         client.headers["Authorization"] = f"Bearer {make_key('admin')}"
         running.append(client.__enter__())
@@ -132,6 +130,18 @@ def test_templates_are_kept_on_s3(start: Start, bucket: Bucket) -> None:
     assert bucket.names() == []
 
 
+def test_what_is_wrong_with_a_template_is_told_though_its_picture_cannot_be_erased(
+    start: Start, bucket: Bucket
+) -> None:
+    client, _ = start(pictures_url=bucket.url)
+    bucket.relay.refused = (b"?delete",)
+    flat = encoded(Image.new("RGB", (300, 200), "white"))
+    made = client.post(
+        "/templates", files={"file": ("a.jpg", flat)}, data={"name": "T", "fingerprint": "phash"}
+    )
+    assert_problem(made, 422, "file")
+
+
 def test_while_s3_is_away_uploads_are_503_and_a_repeat_after_it_is_back_is_complete(
     start: Start, bucket: Bucket, engine: Engine
 ) -> None:
@@ -157,7 +167,7 @@ def test_while_s3_is_away_uploads_are_503_and_a_repeat_after_it_is_back_is_compl
 
 
 def test_a_request_of_many_files_waits_for_silent_storage_once(start: Start, bucket: Bucket) -> None:
-    client, _ = start(pictures_url=bucket.url)
+    client, _ = start(pictures_url=bucket.url, pictures_timeout_seconds=1.0)
     bucket.relay.silent = True
     started = time.monotonic()
     assert_problem(upload(client, "KD-1", *[encoded(drawn(seed)) for seed in range(12)]), 503)
