@@ -32,6 +32,8 @@ MOST_COMPARED = 64
 """Of these, best first, all keypoints are compared."""
 MOST_EXAMINED = 32
 """Of those, best first, so many are laid on the picture."""
+DOUBTED_SCORE = 0.7
+"""Of what is alike as a whole: copies that keypoints lay right correlate by less only if they are full of noise."""
 MOST_KNOWN = 16
 """Of those that whole-image hashes tell to be copies already, for evidence."""
 
@@ -91,7 +93,8 @@ def partial_copies(
     """Those of the images proposed, best first, that a picture has a part in common with.
 
     Of those `known` to be alike as wholes, by `created_seq` and the place in TRANSFORMS of how, some are looked at,
-    for evidence: where no keypoints agree, laid on each other as wholes. Images deleted meanwhile are left out.
+    for evidence: where no keypoints agree, or what they tell is doubtful, laid on each other as wholes. Images
+    deleted meanwhile are left out.
     """
     candidates = agreeing_images(connection, look, proposed)
     seqs = candidates.owners.tolist()
@@ -108,15 +111,15 @@ def partial_copies(
         there = [rows[seq] for seq in some if seq in rows]
         overlapping = list(islice(_overlapping(look, there, states), most))
         renditions = pictures.read_renditions([row.image_id for row, _, _ in overlapping])
+        told: dict[int, Evidence | None] = dict.fromkeys(seq for seq in some if seq in known and seq in rows)
         for (row, overlap, keypoints), rendition in zip(overlapping, renditions, strict=True):
-            evidence = _evidence(look, row, overlap, keypoints, rendition)
-            if evidence is not None:
-                found.append(PartialCopy(row.created_seq, evidence))
-    without = set(copies) - {each.created_seq for each in found}
-    for row in (rows[seq] for seq in copies if seq in without and seq in rows):
-        evidence = _evidence_of_whole(pictures, look, row, TRANSFORMS[known[row.created_seq]])
-        if evidence is not None:
-            found.append(PartialCopy(row.created_seq, evidence))
+            told[row.created_seq] = _evidence(look, row, overlap, keypoints, rendition)
+        for seq, evidence in told.items():
+            if seq in known and (evidence is None or evidence.score < DOUBTED_SCORE):
+                # As few keypoints agree by chance, and lay it wrong.
+                whole = _evidence_of_whole(pictures, look, rows[seq], TRANSFORMS[known[seq]])
+                told[seq] = _better(evidence, whole)
+        found += [PartialCopy(seq, evidence) for seq, evidence in told.items() if evidence is not None]
     return found
 
 
@@ -138,6 +141,11 @@ def _overlapping(
         overlap = find_overlap(look.keypoints, look.size, keypoints, size, [states[row.created_seq]])
         if overlap is not None:
             yield row, overlap, keypoints
+
+
+def _better(one: Evidence | None, other: Evidence | None) -> Evidence | None:
+    """That in which more is alike."""
+    return max((each for each in (one, other) if each is not None), key=lambda each: each.score, default=None)
 
 
 def _evidence_of_whole(pictures: Pictures, look: Look, row: AnyRow, transform: str) -> Evidence | None:

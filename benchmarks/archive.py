@@ -71,8 +71,8 @@ def plan(size: int, copies: int) -> list[Planted]:
     """All pictures, in the order of their claims; a copy is in another claim than its original, many before it."""
     originals = size - copies
     random = np.random.default_rng(3)
-    # Real ones are at most half of the pictures, and half of those that are copied.
-    real = min(len(parts()), originals // 2)
+    # As large a share of a small archive is real as of the full one, and half of what is copied.
+    real = min(len(parts()), originals // 48)
     numbers = [*range(real), *range(len(parts()), len(parts()) + originals - real)]
     chosen = random.choice(numbers[:real], min(real, copies // 2), replace=False).tolist()
     chosen += random.choice(numbers[real:], copies - len(chosen), replace=False).tolist()

@@ -1,8 +1,8 @@
 """`python -m app.jobs.report_process`: reads an audit and writes it; see `apart`.
 
-The task: JSON {"url", "settings", "out", "format", "filter"}: the database, what tells where pictures are, the file
-to write, as what, and of which images. The answer: the numbers `report.COUNTS`, int64[6], and the moment as of which
-it is, int64 in microseconds since 1970.
+The task: JSON {"url", "settings", "out", "format", "filter"}: the database, what tells where pictures are, the
+file to write, as what, and of which images. The answer: the numbers `report.COUNTS`, int64[6], and the moment as of
+which it is, int64 in microseconds since 1970.
 """
 
 import json

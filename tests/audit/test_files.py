@@ -16,7 +16,7 @@ from app.audit import write_audit
 from app.audit.families import Audit
 from app.audit.writing import FORMATS, format_of
 from app.errors import InvalidValue, StorageFull
-from app.storage import Pictures
+from app.storage.local import LocalPictures
 from tests.audit.made import HOSTILE, STRANGE, audit, family
 
 Write = Callable[[Audit, str], Path]
@@ -28,7 +28,7 @@ def write(tmp_path: Path) -> Write:
 
     def write(of: Audit, form: str) -> Path:
         out = tmp_path / f"audit.{form}"
-        write_audit(of, Pictures(tmp_path / "pictures"), out, form)
+        write_audit(of, LocalPictures(tmp_path / "pictures"), out, form)
         return out
 
     return write
@@ -180,7 +180,7 @@ def test_a_file_that_can_not_be_finished_leaves_the_one_before(tmp_path: Path, f
         raise OSError(28, "No space left on device")
 
     with pytest.raises(StorageFull, match=f"audit.{form} was not written"):
-        write_audit(STRANGE, Pictures(tmp_path / "pictures"), out, form, broken)
+        write_audit(STRANGE, LocalPictures(tmp_path / "pictures"), out, form, broken)
     assert out.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [out.name]
 
@@ -189,7 +189,7 @@ def test_a_file_that_can_not_be_finished_leaves_the_one_before(tmp_path: Path, f
 def test_progress_is_told_in_families(tmp_path: Path, form: str) -> None:
     told: list[int] = []
     out = tmp_path / f"audit.{form}"
-    write_audit(STRANGE, Pictures(tmp_path / "pictures"), out, form, told.append)
+    write_audit(STRANGE, LocalPictures(tmp_path / "pictures"), out, form, told.append)
     assert told[-1] == 3
     assert told == sorted(told)
 

@@ -21,6 +21,7 @@ from app.audit import write_audit
 from app.audit.families import Audit
 from app.audit.thumbnails import MISSING, SIDE, UNREADABLE
 from app.storage import Pictures
+from app.storage.local import LocalPictures
 from tests.audit.made import HOSTILE, STRANGE, audit, family
 from tests.pictures import drawn, encoded
 
@@ -64,7 +65,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Pictures:
-    return Pictures(tmp_path / "pictures")
+    return LocalPictures(tmp_path / "pictures")
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_memory_does_not_grow_with_thumbnails(write: Write, tmp_path: Path) -> N
     write(many)
     write_audit(
         many,
-        Pictures(tmp_path / "pictures"),
+        LocalPictures(tmp_path / "pictures"),
         tmp_path / "audit.html",
         "html",
         lambda _: sizes.append(beside.stat().st_size),

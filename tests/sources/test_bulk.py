@@ -236,7 +236,7 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(
     assert len(stored(engine)) == 4
     for each in taken:
         assert each.answer is not None
-        assert parts.pictures.rendition(each.answer.row.image_id).exists()
+        assert parts.pictures.read_rendition(each.answer.row.image_id)
 
 
 def test_a_full_disk_ends_the_run_and_the_next_goes_on(
@@ -251,7 +251,7 @@ def test_a_full_disk_ends_the_run_and_the_next_goes_on(
         with pytest.raises(StorageFull):
             take(folder)
     assert not stored(engine)
-    assert not list(parts.pictures.old_images(-1))
+    assert not list(parts.pictures.old_pictures(-1))
     assert states(take(folder)) == {"stored": 4}
 
 
@@ -264,7 +264,7 @@ def test_a_bug_in_a_thread_ends_the_run_and_leaves_no_files(
     monkeypatch.setattr(parts.intake, "again", broken)
     with pytest.raises(ZeroDivisionError):
         take(folder)
-    assert not list(parts.pictures.old_images(-1))
+    assert not list(parts.pictures.old_pictures(-1))
 
 
 def test_a_run_that_is_stopped_finishes_what_is_under_way(
@@ -283,7 +283,7 @@ def test_a_run_that_is_stopped_finishes_what_is_under_way(
     assert len(taken) == len(stored(engine)) < 60
     left = {str(path) for path in folder.iterdir()} - {each.where for each in taken}
     assert len(left) == 60 - len(taken)
-    assert len(list(parts.pictures.old_images(-1))) == len(taken)
+    assert len(list(parts.pictures.old_pictures(-1))) == len(taken)
 
 
 def _stopping_after(bulk: Bulk, count: int) -> Callable[[Any], None]:
