@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         default=0.99, ge=0, le=1, description="Share that is alike of a copy that is text on plain ground."
     )
     scene_inliers: int = Field(
-        default=28, ge=5, description="Keypoints that agree about, of pictures of the same scene, at least."
+        default=28, ge=16, description="Keypoints that agree about, of pictures of the same scene, at least."
     )
 
     database_pool_size: int = Field(default=20, ge=1, description="Database connections per worker.")

@@ -22,16 +22,17 @@ from PIL import Image, ImageOps
 
 from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.keypoints import keypoints
-from app.fingerprints.value import FINGERPRINTED, turned_to_bytes
+from app.fingerprints.orientation import TRANSFORMS
+from app.fingerprints.value import FINGERPRINTED, FIRST_COLUMNS, VERIFIER, turned_to_bytes
 from app.fingerprints.whole import fingerprint
 from app.imaging.limits import DecodeLimits
 from app.imaging.normalise import normalise
 from app.index.sets import SetIndex
 from app.matching.candidates import agreeing, asked, rank
-from app.matching.evidence import Evidence, examine
+from app.matching.evidence import Evidence, examine, examine_whole
 from app.matching.kinds import COPIES, KINDS, Picture, Rule, compare_many
 from app.matching.overlaps import PROPOSING_BITS, find_overlap
-from app.partial_copies import MOST_COMPARED, MOST_EXAMINED, MOST_PROPOSED
+from app.partial_copies import DOUBTED_SCORE, MOST_COMPARED, MOST_EXAMINED, MOST_PROPOSED
 from app.parts import rule_from
 from app.settings import Settings
 from benchmarks.copies import half_of, photo_files
@@ -110,6 +111,12 @@ class Stored:
                 examined += 1
                 seen[number] = examine(query.grey, query.points, grey, overlap, points)
         near = self._near(query.picture, rule)
+        near.pop(but, None)
+        for number, transform in near.items():
+            whole = examine_whole(query.grey, self.greys[number], TRANSFORMS[transform])
+            evidence = seen.get(number)
+            if whole is not None and (evidence is None or evidence.score < min(DOUBTED_SCORE, whole.score)):
+                seen[number] = whole
         numbers = sorted({*near, *seen} - {but})
         told = [seen.get(number) for number in numbers]
         findings = compare_many(query.picture, [self.pictures[number] for number in numbers], rule, told)
@@ -118,10 +125,15 @@ class Stored:
             for number, finding, evidence in zip(numbers, findings, told, strict=True)
         ]
 
-    def _near(self, query: Picture, rule: Rule) -> list[int]:
-        """Photos that whole-image hashes may tell to be copies."""
-        bits = np.bitwise_count(query.turned[:, None, 1:3] ^ self.turned[None, :, 1:3])
-        return np.flatnonzero((bits <= rule.near).any(axis=(0, 2))).tolist()
+    def _near(self, query: Picture, rule: Rule) -> dict[int, int]:
+        """Photos that whole-image hashes tell to be copies, and the place in TRANSFORMS of how they are turned."""
+        bits = np.bitwise_count(query.turned[:, None, :FIRST_COLUMNS] ^ self.turned[None, :, :FIRST_COLUMNS])
+        verifier = bits[:, :, VERIFIER].sum(axis=2, dtype=int)
+        proposed = (bits[:, :, 1:3] <= rule.near).any(axis=2)
+        pages = np.array([query.page and picture.page for picture in self.pictures])
+        agreed = np.where(proposed & (verifier <= rule.verifier_for(pages)), verifier, 1 << 16)
+        near = np.flatnonzero(agreed.min(axis=0) < 1 << 16)
+        return dict(zip(near.tolist(), agreed[:, near].argmin(axis=0).tolist(), strict=True))
 
 
 def _look_at(path: Path) -> Looked:

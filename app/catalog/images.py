@@ -373,6 +373,12 @@ def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
         replace_keypoints(connection, rehashed.created_seq, rehashed.keypoints.to_bytes())
 
 
+def newest_deletion(connection: Connection) -> dt.datetime | None:
+    """When an image was last deleted."""
+    newest: dt.datetime | None = connection.execute(select(func.max(image.c.deleted_at))).scalar_one()
+    return newest
+
+
 def count_live(connection: Connection) -> int:
     """Number of live images."""
     return connection.execute(select(func.count()).select_from(image).where(LIVE)).scalar_one()

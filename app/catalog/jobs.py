@@ -1,7 +1,7 @@
 """The job table: long work, its state and progress, and who runs it."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -59,6 +59,11 @@ def broke_off(connection: Connection, kind: str, seconds: float) -> bool:
 def find_job(connection: Connection, job_id: UUID) -> AnyRow | None:
     """The job of that public id."""
     return connection.execute(select(job).where(job.c.job_id == job_id)).one_or_none()
+
+
+def of_ids(connection: Connection, job_ids: Collection[UUID]) -> Sequence[AnyRow]:
+    """The jobs of those public ids."""
+    return connection.execute(select(job).where(job.c.job_id.in_(job_ids))).all()
 
 
 def claim_job(

@@ -24,7 +24,7 @@ from app.jobs.fill import FILL, ask_for_fill, fill
 from app.jobs.history import TEMPLATES, ask_again, scan_history
 from app.jobs.progress import Cancelled
 from app.jobs.reindex import REINDEX, Reindex
-from app.jobs.report import DUPLICATES, REPORT_KEPT_SECONDS, report_duplicates
+from app.jobs.report import DUPLICATES, erase_reports, report_duplicates
 from app.jobs.sweep import erase_orphans, forget_silent_workers, scan_outgrown, screen_unanswered
 from app.parts import Parts
 
@@ -157,7 +157,7 @@ class Keeper:
             forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
             screened = screen_unanswered(self._engine, self._parts.intake.screening)
             erased = self._erase_orphans()
-            self._parts.reports.erase_old(REPORT_KEPT_SECONDS)
+            erase_reports(self._engine, self._parts.reports)
         except (SQLAlchemyError, ClaimprintError) as error:
             log.warning("the sweep broke off: %s", session.translated(error))
         else:

@@ -2,15 +2,20 @@
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Engine
+
+from app.catalog import images, jobs
 from app.catalog.filters import Filter
 from app.catalog.rows import AnyRow
 from app.jobs.apart import done_apart
 from app.jobs.progress import Progress
 from app.parts import Parts
+from app.storage import Reports
 
 DUPLICATES = "duplicates"
 PICTURE_SETTINGS = {"data_dir", "pictures_url", "pictures_timeout_seconds"}
@@ -54,6 +59,22 @@ def report_duplicates(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]
     finally:
         written.unlink(missing_ok=True)
     return result
+
+
+def erase_reports(engine: Engine, reports: Reports) -> None:
+    """Erase reports that were kept for their time, and those that show images deleted since."""
+    reports.erase_old(REPORT_KEPT_SECONDS)
+    if kept := reports.jobs():
+        with engine.connect() as connection:
+            deleted = images.newest_deletion(connection)
+            for job in jobs.of_ids(connection, kept) if deleted is not None else ():
+                if job.result is not None and is_outdated(job.result, deleted):
+                    reports.erase(job.job_id)
+
+
+def is_outdated(result: Mapping[str, Any], deleted: datetime | None) -> bool:
+    """Whether an image was deleted after the moment that a report, of a job with that result, is of."""
+    return deleted is not None and deleted >= datetime.fromisoformat(result["as_of"])
 
 
 def _check_room(parts: Parts) -> None:

@@ -26,9 +26,8 @@ BLOCK = 12  # pixels of the frame
 
 _ALIKE = 0.5  # of what a block correlates by
 _STEPS, _FINE_STEPS = 20, 40
-_HOPELESS = (
-    0.3  # of the first frame's blocks: of no copy fewer are alike, so nothing else is looked at closer
-)
+HOPELESS = 0.3
+"""Of the first frame's blocks: of no copy fewer are alike, so nothing else is looked at closer."""
 _FLAT = 1e-9  # a map that takes a picture to a line
 _EVERY = 2
 _REACH = 6  # pixels of the frame
@@ -68,7 +67,7 @@ def align(
     coarse = _laid(own, stored, start, FRAMES[0], _STEPS)
     if coarse is None:
         return None
-    if len(coarse.blocks) >= LEAST_BLOCKS and coarse.alike < _HOPELESS * len(coarse.blocks):
+    if len(coarse.blocks) >= LEAST_BLOCKS and coarse.alike < HOPELESS * len(coarse.blocks):
         return coarse.told()
     fine = _laid(own, stored, coarse.homography, FRAMES[1], _FINE_STEPS)
     return None if fine is None else fine.told()

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.page import is_text
-from app.matching.alignment import BLOCK, Alignment, align, overlap_of
+from app.matching.alignment import BLOCK, HOPELESS, Alignment, align, overlap_of
 from app.matching.homographies import Homography, linear_at, mapped
 from app.matching.impulses import without_impulses
 from app.matching.overlaps import LEAST_AGREEING, Overlap, close_pairs
@@ -29,6 +29,8 @@ _TURNS = {
     "transpose": [[0, 1, 0], [1, 0, 0]],
     "transverse": [[0, -1, 1], [-1, 0, 1]],
 }
+FEW_INLIERS = 16
+"""Places that agree: with fewer nothing is of the same scene (`Settings.scene_inliers`)."""
 _MOST_POINTS = 40  # kept to be drawn
 _OUTER = 0.05  # of the places that agree may be outliers
 
@@ -157,8 +159,8 @@ def examine(
     """Lay a picture of mode L on another one as their keypoints agree that it lies; None where it can't be."""
     own, their = without_impulses(picture, other)
     told = _examined(own, keypoints, their, overlap, other_keypoints)
-    if told is None:
-        return None
+    if told is None or (told.alike < HOPELESS * told.blocks and told.inliers < FEW_INLIERS):
+        return told  # neither copy nor scene, text or not
     if not (is_text_around(other, told.points[:, 2:]) and is_text_around(picture, told.points[:, :2])):
         return told
     if own is not picture:  # thin strokes are no noise

@@ -17,6 +17,9 @@ LEAST_PROPOSING = 2
 AGREEING_BITS = 12
 """Distance of hashes between two pictures of which that is known already: many more pairs agree."""
 LEAST_AGREEING = 5
+CHANCE = ((7, 7), (8, 8), (12, 10))
+"""Where fewer places agree than the first, by hashes that differ in more bits at the median than the second, it is
+chance: of 7,000 copies none was so, and half of all strangers with so many places were (docs/decisions/0015)."""
 
 MOST_OFF = 0.03
 """Of the stored picture's long side: how far places that agree may be off, as the next two."""
@@ -53,7 +56,7 @@ def find_overlap(
     stored_size: tuple[int, int],
     states: Sequence[int] = range(len(STATES)),
 ) -> Overlap | None:
-    """The overlap that most keypoints agree on, in one of some of STATES; None where too few do.
+    """The overlap that most keypoints agree on, in one of some of STATES; None where too few do, or by chance.
 
     Sizes are width and height in pixels.
     """
@@ -90,6 +93,9 @@ def _overlap_in(
     if count < LEAST_AGREEING:
         return None
     kept = pairs[agreeing]
+    bits = int(np.median(kept[:, 2]))
+    if any(count < least and bits > most for least, most in CHANCE):
+        return None
     fitted = _fitted(places[0][kept[:, 0]], places[1][kept[:, 1]])
     if state & 1:
         fitted = fitted @ [[-1, 0, query_size[0]], [0, 1, 0], [0, 0, 1]]
@@ -97,7 +103,7 @@ def _overlap_in(
         points.places[pairs[:, side], :2].astype(np.float64) for side, points in enumerate((query, stored))
     )
     homography = tilted(fitted, own, other, query_size, sides[1])
-    return Overlap(STATES[state], count, int(np.median(kept[:, 2])), homography, kept[:, :2], pairs)
+    return Overlap(STATES[state], count, bits, homography, kept[:, :2], pairs)
 
 
 def close_pairs(

@@ -21,6 +21,16 @@ class Reports:
         """Path of what one runner of the job is writing."""
         return self.root / f"{job_id}.{runner}.new"
 
+    def jobs(self) -> set[UUID]:
+        """The jobs whose finished reports are here."""
+        return {UUID(path.stem) for path in self.root.iterdir() if path.suffix != ".new"}
+
+    def erase(self, job_id: UUID) -> None:
+        """Erase a job's finished report."""
+        for path in list(self.root.glob(f"{job_id}.*")):
+            if path.suffix != ".new":
+                path.unlink(missing_ok=True)
+
     def erase_old(self, older_than_seconds: float) -> int:
         """Erase what was last written that long ago; return how many files."""
         newest = time.time() - older_than_seconds

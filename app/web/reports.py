@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse
 
 from app.audit import FORMATS
-from app.catalog import events, jobs
+from app.catalog import events, images, jobs
 from app.catalog.filters import Filter
 from app.errors import Conflict, NotFound
-from app.jobs.report import DUPLICATES, params_of
+from app.jobs.report import DUPLICATES, is_outdated, params_of
 from app.web.access import QualityControl
 from app.web.filters import Day, checked_filter
 from app.web.form import check_labels, checked_body, read_body
@@ -98,7 +98,10 @@ async def start_duplicates(
 
 @router.get("/{job_id}", response_class=FileResponse, responses=_FILE | problem_responses(404, 409))
 def get_report(job_id: str, caller: QualityControl, parts: WithParts) -> Response:
-    """Fetch the report that a job has made. It is kept for seven days; 409 while the job is under way."""
+    """Fetch the report that a job has made. It is kept for seven days, or until an image is deleted.
+
+    409 while the job is under way.
+    """
     with parts.engine.begin() as connection:
         job = jobs.find_job(connection, opaque_id(job_id, "job_id"))
         if job is None or job.kind != DUPLICATES:
@@ -112,6 +115,12 @@ def get_report(job_id: str, caller: QualityControl, parts: WithParts) -> Respons
             raise NotFound(
                 f"the report of job {job_id} is not kept any more, or on another machine", field="job_id"
             ) from None
+        deleted = images.newest_deletion(connection)
+        if is_outdated(job.result, deleted):
+            raise NotFound(
+                f"images were deleted since the report of job {job_id} was made: ask for a new one",
+                field="job_id",
+            )
         events.log_event(connection, actor=caller.actor, action="report.fetch", subject=job_id)
     return FileResponse(
         path,

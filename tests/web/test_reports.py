@@ -159,6 +159,19 @@ def test_report_is_kept_for_a_week(two_families: TestClient, parts: Parts) -> No
     assert two_families.get(f"/reports/{second}").status_code == 200
 
 
+def test_a_report_is_gone_with_the_first_image_that_is_deleted_after_it(
+    two_families: TestClient, parts: Parts, engine: Engine
+) -> None:
+    before = reported(two_families, format="csv")["job_id"]
+    image = two_families.get("/claims/KD-1/images").json()["images"][0]
+    assert two_families.delete(f"/images/{image['image_id']}").status_code == 204
+    assert "deleted since" in assert_problem(two_families.get(f"/reports/{before}"), 404)["detail"]
+    after = reported(two_families, format="csv")["job_id"]
+    report.erase_reports(engine, parts.reports)
+    assert files(parts) == [f"{after}.csv"]
+    assert two_families.get(f"/reports/{after}").status_code == 200
+
+
 def test_sweep_erases_what_a_runner_that_died_was_writing(parts: Parts) -> None:
     left = parts.reports.unfinished(uuid4(), uuid4())
     left.write_text("half")
