@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import signal
 import subprocess
@@ -9,15 +10,16 @@ from typing import Any
 
 import pytest
 
+from app.embedded import EmbeddedServer
 from tests.pictures import drawn, encoded
 from tests.service import COMMAND, environment, run
 
 
-def start(data_dir: Path, *words: str) -> "subprocess.Popen[str]":
+def start(data_dir: Path, *words: str, **settings: object) -> "subprocess.Popen[str]":
     """Start one `claimprint` command."""
     return subprocess.Popen(
         [*COMMAND, *words],
-        env=environment(data_dir),
+        env=environment(data_dir, **settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -137,6 +139,28 @@ def test_a_run_that_was_killed_is_gone_on_with(pairs: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.long
+def test_a_run_outlives_its_database(pairs: Path, tmp_path: Path) -> None:
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        words = ("ingest", str(pairs), "--claim-from", "name")
+        process = start(tmp_path, *words, database_url=server.url)
+        for some in (1, 40):
+            wait_for(lambda some=some: len(list(tmp_path.glob("pictures/*/*.rendition.jpg"))) >= some)
+            assert process.poll() is None
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            wait_for(lambda: server.poll() is not None)
+            time.sleep(1)
+            server.restart()
+        _, said = process.communicate(timeout=90)
+        assert process.returncode == 0, said
+        assert "120 new" in said
+        again = run(tmp_path, *words, "--json", database_url=server.url)
+    images = [image for line in pictures(again.stdout) for image in line["images"]]
+    assert len({image["image_id"] for image in images}) == 120
+    assert {image["verdict"] for image in images} == {"near_duplicate"}
+
+
+@pytest.mark.long
 def test_ctrl_c_finishes_what_is_under_way_and_says_so(pairs: Path, tmp_path: Path) -> None:
     process = start(tmp_path, "ingest", str(pairs), "--claim-from", "name")
     wait_for(lambda: list((tmp_path / "pictures").glob("*/*.rendition.jpg")))
@@ -149,6 +173,15 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_so(pairs: Path, tmp_path: Pa
     journal = next((tmp_path / "ingest").glob("*.jsonl")).read_text()
     assert journal.count('"stored"') == taken
     check_all_are_there_once(tmp_path, pairs)
+
+
+def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(folder: Path, tmp_path: Path) -> None:
+    words = ("ingest", str(folder / "KD-1"), "--claim-from", "parent")
+    full = run(tmp_path, *words, min_free_bytes=1 << 60)
+    assert full.returncode == 3
+    assert "nearly full" in full.stderr
+    assert "run it again to go on" in full.stderr
+    assert "1 new" in run(tmp_path, *words).stderr
 
 
 def test_ingest_joins_the_running_service(folder: Path, tmp_path: Path) -> None:
