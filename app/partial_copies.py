@@ -34,7 +34,7 @@ MOST_EXAMINED = 32
 """Of those, best first, so many are laid on the picture."""
 DOUBTED_SCORE = 0.7
 """Of what is alike as a whole: copies that keypoints lay right correlate by less only if they are full of noise."""
-MOST_KNOWN = 16
+MOST_KNOWN = 32
 """Of those that whole-image hashes tell to be copies already, for evidence."""
 
 
@@ -126,8 +126,12 @@ def partial_copies(
 def agreeing_images(connection: Connection, look: Look, proposed: Candidates) -> Candidates:
     """Candidates that still are there, of which two keypoints agree with the picture's."""
     seqs, places = keypoint_places(connection, proposed.owners.tolist())
-    there = proposed.taken(np.flatnonzero(np.isin(proposed.owners, seqs)))
-    rows = np.repeat(np.searchsorted(seqs, there.owners), np.diff(there.starts))
+    if not len(seqs):
+        return proposed.taken(np.empty(0, np.int64))
+    at = np.minimum(np.searchsorted(seqs, proposed.owners), len(seqs) - 1)
+    left = np.flatnonzero(seqs[at] == proposed.owners)
+    there = proposed.taken(left)
+    rows = np.repeat(at[left], np.diff(there.starts))
     return agreeing(there, look.keypoints, look.size, unpacked(places[rows, there.pairs[:, 1]]))
 
 

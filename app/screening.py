@@ -213,10 +213,10 @@ def answer_image(connection: Connection, row: AnyRow, *, screened: bool = False)
     return Answer(row, page, verdict, templates=templates_of(connection, row.id))
 
 
-def verdicts_of(connection: Connection, image_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """The verdicts of those images that are live."""
+def verdicts_of(connection: Connection, image_ids: Sequence[UUID]) -> dict[UUID, tuple[str, str]]:
+    """The claims and verdicts of those images that are live."""
     return {
-        row.image_id: _verdict(row.verdict_rank, screened=row.screened_at is not None)
+        row.image_id: (row.claim_id, _verdict(row.verdict_rank, screened=row.screened_at is not None))
         for row in matches.verdict_ranks(connection, image_ids)
     }
 

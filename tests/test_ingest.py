@@ -12,7 +12,7 @@ import pytest
 
 from app.embedded import EmbeddedServer
 from tests.pictures import drawn, encoded
-from tests.service import COMMAND, environment, run
+from tests.service import COMMAND, ROOT, environment, run
 
 
 def start(data_dir: Path, *words: str, **settings: object) -> "subprocess.Popen[str]":
@@ -173,6 +173,43 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_so(pairs: Path, tmp_path: Pa
     journal = next((tmp_path / "ingest").glob("*.jsonl")).read_text()
     assert journal.count('"stored"') == taken
     check_all_are_there_once(tmp_path, pairs)
+
+
+def test_the_same_word_for_two_folders_is_not_taken_for_one(folder: Path, tmp_path: Path) -> None:
+    (folder / "KD-2" / "front.jpg").write_bytes((folder / "KD-1" / "front.jpg").read_bytes())
+    times = (folder / "KD-1" / "front.jpg").stat().st_mtime_ns
+    os.utime(folder / "KD-2" / "front.jpg", ns=(times, times))
+    for claim in ("KD-1", "KD-2"):
+        done = subprocess.run(
+            [*COMMAND, "ingest", ".", "--claim-from", "parent"],
+            env=environment(tmp_path, pythonpath=ROOT),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            cwd=folder / claim,
+        )
+        assert "1 new" in done.stderr
+    assert "same_file" in done.stdout
+
+
+def test_what_ends_a_run_early_is_told_by_its_exit_code(folder: Path, tmp_path: Path) -> None:
+    wrong = run(tmp_path, "ingest", str(folder), "--claim-from", "regex", "--claim-regex", "x(")
+    assert wrong.returncode == 2
+    assert "pattern" in wrong.stderr
+    away = run(
+        tmp_path, "ingest", str(folder), "--claim-from", "parent", database_url="postgresql://127.0.0.1:1/x"
+    )
+    assert away.returncode == 3
+    assert "Traceback" not in away.stderr
+    process = start(tmp_path, "ingest", str(folder), "--claim-from", "parent", "--json")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        said = process.stderr.read()
+    assert process.wait(timeout=60) == 3
+    assert "nobody reads the answers" in said
 
 
 def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(folder: Path, tmp_path: Path) -> None:

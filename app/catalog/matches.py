@@ -69,14 +69,14 @@ _OF_IMAGE = text(
 )
 
 _VERDICT_RANKS = text(
-    "SELECT i.image_id, i.screened_at, min(m.rank) FILTER (WHERE o.id IS NOT NULL) AS verdict_rank"
+    "SELECT i.image_id, i.claim_id, i.screened_at, min(m.rank) FILTER (WHERE o.id IS NOT NULL) AS verdict_rank"
     " FROM image i LEFT JOIN LATERAL ("
     "  SELECT rank, later_id AS other_id FROM match WHERE earlier_id = i.id"
     "  UNION ALL SELECT rank, earlier_id FROM match WHERE later_id = i.id"
     " ) m ON true"
     " LEFT JOIN image o ON o.id = m.other_id AND o.deleted_at IS NULL AND o.claim_id <> i.claim_id"
     " WHERE i.deleted_at IS NULL AND i.image_id = ANY(CAST(:image_ids AS uuid[]))"
-    " GROUP BY i.image_id, i.screened_at"
+    " GROUP BY i.image_id, i.claim_id, i.screened_at"
 )
 
 _BY_ID = text(
@@ -155,7 +155,7 @@ def forget_images(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def verdict_ranks(connection: Connection, image_ids: Sequence[UUID]) -> Sequence[AnyRow]:
-    """Of live images the best rank of their matches in other claims, None without any, and when they were
+    """Of live images their claims, the best rank of their matches in others, None without any, and when they were
     screened."""
     return connection.execute(_VERDICT_RANKS, {"image_ids": [str(each) for each in image_ids]}).all()
 

@@ -1,11 +1,13 @@
 """`claimprint ingest`: takes in a collection, from wherever its pictures are."""
 
 import hashlib
+import io
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,14 @@ import click
 
 from app.cli.opened import UNAVAILABLE, open_database, read_settings
 from app.cli.tally import Tally
+from app.errors import ClaimprintError
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from app.imaging import Decoders
+    from app.sources.claim_rules import Rule
     from app.sources.taken import Taken
 
 SOME_REJECTED = 1
@@ -32,8 +36,8 @@ _EXECUTORS = "processes, or dask://host:port"
     "--claim-from",
     required=True,
     type=click.Choice(["parent", "name", "csv", "regex"]),
-    help="Claim id: the folder's name, the file's name up to the first _ or ., a table (--claims), or what"
-    " a pattern finds (--claim-regex). Characters that a claim id can't have become -.",
+    help="Claim id: the name of the folder, in an archive of that within it; the file's name up to the first _"
+    " or .; a table (--claims); or what a pattern finds (--claim-regex). What a claim id can't have becomes -.",
 )
 @click.option(
     "--claims",
@@ -84,34 +88,65 @@ def ingest(
     it stopped: nothing is stored twice. Exit code 0: all taken; 1: some rejected; 3: broke off, also by
     Ctrl-C or a full disk: run it again.
     """
+    from app.sources.claim_rules import claim_rule
+
+    try:
+        rule = claim_rule(claim_from, table=claims, pattern=claim_regex, on=claim_on)  # type: ignore[arg-type]
+    except ClaimprintError as error:
+        raise click.UsageError(error.message) from error
+    rule_digest = _digest(claim_from, claims, claim_regex, claim_on)
+    _show_any_name(as_json=as_json)
+    with _ending_with_a_word():
+        sys.exit(_take_in(sources, rule, rule_digest, journal, executor, as_json=as_json))
+
+
+def _take_in(
+    sources: Sequence[str],
+    rule: "Rule",
+    rule_digest: str,
+    journal: Path | None,
+    executor: str,
+    *,
+    as_json: bool,
+) -> int:
+    """Take all in; return the exit code."""
     from app.errors import StorageFull, Unavailable
     from app.sources.bulk import Bulk
-    from app.sources.claim_rules import claim_rule
     from app.sources.inputs import inputs_of
     from app.sources.journal import Journal
     from app.sources.limits import Limits
 
-    rule = claim_rule(claim_from, table=claims, pattern=claim_regex, on=claim_on)  # type: ignore[arg-type]
-    rule_digest = _digest(claim_from, claims, claim_regex, claim_on)
     settings = read_settings()
     inputs = list(inputs_of(sources))
     tally = Tally(sum(getattr(source, "byte_count", 0) for source in inputs), as_json=as_json)
-    path = journal or settings.data_dir / "ingest" / f"{_digest(rule_digest, *sources)}.jsonl"
+    whole = [source if "://" in source else os.path.abspath(source) for source in sources]  # noqa: PTH100
+    path = journal or settings.data_dir / "ingest" / f"{_digest(rule_digest, *whole)}.jsonl"
     limits = replace(Limits(), max_file_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
     # Threads that fetch and store hold Python's lock for moments; the default would have decoders wait for it.
     sys.setswitchinterval(0.0005)
-    stopped: Exception | None = None
+    stopped: StorageFull | Unavailable | None = None
     with open_database(settings, make=True) as url, Journal(path) as opened:
         from app.parts import make_parts
 
         settings = settings.model_copy(update={"database_url": url})
         parts = make_parts(settings, decoders=_decoders(executor, settings))
-        at_once = 2 * parts.intake.decoders.processes + 2
-        bulk = Bulk(parts.intake, opened, rule, limits, rule_digest=rule_digest, at_once=at_once)
+        bulk = Bulk(
+            parts.intake,
+            opened,
+            rule,
+            limits,
+            rule_digest=rule_digest,
+            at_once=2 * parts.intake.decoders.processes + 2,
+            stale_seconds=settings.orphan_file_seconds / 2,
+        )
         try:
             _tie(parts.engine, settings)
-            with _stopping_cleanly(bulk.stop.set), tally.shown(lambda: bulk.bytes_done):
-                for item in bulk.take(inputs):
+            with (
+                _stopping_cleanly(bulk.stop.set),
+                tally.shown(lambda: bulk.bytes_done),
+                closing(bulk.take(inputs)) as taken,
+            ):
+                for item in taken:
                     tally.count(item)
                     _show(item, as_json=as_json)
         except (StorageFull, Unavailable) as error:
@@ -119,10 +154,45 @@ def ingest(
         finally:
             parts.close()
     if stopped is not None:
-        click.echo(f"claimprint: {getattr(stopped, 'message', stopped)}", err=True)
+        click.echo(f"claimprint: {stopped.message}", err=True)
     broke_off = stopped is not None or bulk.broke_off
     tally.sum_up(path, broke_off=broke_off)
-    sys.exit(UNAVAILABLE if broke_off else SOME_REJECTED if tally.rejected else 0)
+    return UNAVAILABLE if broke_off else SOME_REJECTED if tally.rejected else 0
+
+
+@contextmanager
+def _ending_with_a_word() -> Iterator[None]:
+    """Whatever ends the run before its end is told in a line, with the exit code for that."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.catalog import session
+
+    try:
+        yield
+    except BrokenPipeError:
+        # Nobody reads what is printed any more; nor is the rest of it to be a second error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        said = "nobody reads the answers any more"
+    except KeyboardInterrupt:
+        said = "ended by Ctrl-C"
+    except ClaimprintError as error:
+        said = error.message
+    except SQLAlchemyError as error:
+        translated = session.translated(error)
+        if not isinstance(translated, ClaimprintError):
+            raise
+        said = translated.message
+    else:
+        return
+    click.echo(f"claimprint: {said}\nstopped; run it again to go on", err=True)
+    sys.exit(UNAVAILABLE)
+
+
+def _show_any_name(*, as_json: bool) -> None:
+    """A terminal that lacks a letter is no reason to stop; JSON is UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", encoding="utf-8" if as_json else None)
 
 
 def _digest(*parts: object) -> str:
@@ -177,6 +247,7 @@ def _show(item: "Taken", *, as_json: bool) -> None:
 def _as_json(item: "Taken") -> dict[str, Any]:
     """A picture's line: the members of an upload's answer, and where the picture was and what became of it."""
     from app.ingest import Outcome, Rejection
+    from app.matching.kinds import COPIES
     from app.web.schemas import upload_json
 
     claim_id = item.claimed.claim_id if item.claimed else ""
@@ -184,6 +255,7 @@ def _as_json(item: "Taken") -> dict[str, Any]:
     answers = [] if item.answer is None else [item.answer]
     members = upload_json(claim_id, Outcome(answers, rejections)).model_dump(mode="json", exclude_none=False)
     if item.answer is None and item.image_id:
+        members["duplicate"] = item.verdict in COPIES
         members["images"] = [{"image_id": item.image_id, "verdict": item.verdict, "created": False}]
     return {"path": item.where, "state": item.state, **members}
 

@@ -24,7 +24,7 @@ from app.imaging.pool import DecodePool
 from app.imaging.protocol import Fingerprinted
 
 _CONNECT_SECONDS = 30
-_QUEUE_SECONDS = 600.0  # a cluster may be busy with other work, or growing
+_QUEUE_SECONDS = 120.0  # a cluster may be busy with other work, or growing
 
 _pools: dict[DecodeLimits, DecodePool] = {}
 _making_pools = threading.Lock()
@@ -56,7 +56,7 @@ class ClusterDecoders:
             )
         except (OSError, ValueError) as error:
             raise StartupError(f"no Dask scheduler answers at {address}: {error}") from error
-        self._lost = distributed.KilledWorker
+        self._lost = distributed.KilledWorker, distributed.client.ClosedClientError
 
     @property
     def processes(self) -> int:
@@ -75,20 +75,16 @@ class ClusterDecoders:
         yield
 
     def fingerprint(self, path: Path, rendition: Path | None) -> Fingerprinted:
-        """See `Decoders`. Raises Unavailable when the cluster loses the file or has no worker for ten minutes."""
-        future = self._client.submit(
-            fingerprint_bytes,
-            path.read_bytes(),
-            self.limits,
-            pure=False,
-            key=f"fingerprint-{path.name}-{os.urandom(4).hex()}",
-        )
+        """See `Decoders`. Raises Unavailable when the cluster loses the file or has no worker for two minutes."""
+        key = f"fingerprint-{path.name}-{os.urandom(4).hex()}"
         try:
+            future = self._client.submit(
+                fingerprint_bytes, path.read_bytes(), self.limits, pure=False, key=key
+            )
             answered: Answered = future.result(timeout=_QUEUE_SECONDS)
-        except (CancelledError, FutureTimeoutError, OSError, self._lost) as error:
-            raise Unavailable(f"the cluster gave no answer: {type(error).__name__}: {error}") from error
-        finally:
             future.release()
+        except (CancelledError, FutureTimeoutError, OSError, *self._lost) as error:
+            raise Unavailable(f"the cluster gave no answer: {type(error).__name__}: {error}") from error
         if answered.versions != _versions():
             raise StartupError(
                 f"a worker's fingerprints would be by {answered.versions}, ours are by {_versions()}:"

@@ -20,6 +20,7 @@ from app.storage import Reports
 DUPLICATES = "duplicates"
 PICTURE_SETTINGS = {"data_dir", "pictures_url", "pictures_timeout_seconds"}
 REPORT_KEPT_SECONDS = 7 * 24 * 3600.0
+COMMITTED_WITHIN = timedelta(seconds=60)
 COUNTS = ("families", "across_claims", "images", "claims", "looked_at", "not_compared_yet")
 """In the result, in the order of the process's answer: families, those of several claims, images and claims in
 families; of which images, and how many of those wait for being compared."""
@@ -74,7 +75,8 @@ def erase_reports(engine: Engine, reports: Reports) -> None:
 
 def is_outdated(result: Mapping[str, Any], deleted: datetime | None) -> bool:
     """Whether an image was deleted after the moment that a report, of a job with that result, is of."""
-    return deleted is not None and deleted >= datetime.fromisoformat(result["as_of"])
+    # A deletion notes its time before it is committed, as late as a statement may take.
+    return deleted is not None and deleted >= datetime.fromisoformat(result["as_of"]) - COMMITTED_WITHIN
 
 
 def _check_room(parts: Parts) -> None:

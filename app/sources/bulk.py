@@ -9,7 +9,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ from typing import Any, cast
 from uuid import UUID
 
 from app.catalog import images
-from app.errors import ClaimprintError, UnusablePicture
+from app.errors import ClaimprintError, Unavailable, UnusablePicture
 from app.ingest import Arrival, Intake, Upload
 from app.screening import PENDING, Answer, verdicts_of
-from app.sources.claim_rules import Rule
+from app.sources.claim_rules import Claimed, Rule
 from app.sources.containers import contents_of
 from app.sources.found import Found, Refused
 from app.sources.inputs import Input
@@ -46,6 +46,8 @@ _END = object()
 class _Received:
     piece: Piece
     arrival: Arrival
+    at: float
+    """Seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,10 @@ class _UnderWay:
 
 
 class Bulk:
-    """One run over many inputs; `stop` may be set from anywhere: what is under way is finished, no more is read."""
+    """One run over many inputs; `stop` may be set from anywhere: what is under way is finished, no more is read.
+
+    What was received `stale_seconds` ago is not stored: a sweep may have taken its files for orphans.
+    """
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class Bulk:
         *,
         rule_digest: str,
         at_once: int,
+        stale_seconds: float,
     ):
         self.stop = threading.Event()
         self.bytes_done = 0
@@ -88,6 +94,7 @@ class Bulk:
         self._claim_of = claim_of
         self._limits = limits
         self._rule_digest = rule_digest
+        self._stale_seconds = stale_seconds
         self._pdfs = PdfReaders(limits)
         self._room = Room(3 * BATCH, _ROOM_BYTES)
         self._at_once = at_once
@@ -96,7 +103,7 @@ class Bulk:
         self._reading = threading.Lock()
         self._readers_left = _READERS
 
-    def take(self, inputs: Sequence[Input | Refused]) -> Iterator[Taken]:
+    def take(self, inputs: Sequence[Input | Refused]) -> Generator[Taken, None, None]:
         """Take all inputs in and yield what became of each picture, once it is durable and in the journal.
 
         Raises StorageFull, and Unavailable when the database stays away: what was not yielded is for the next run.
@@ -141,17 +148,25 @@ class Bulk:
         verdicts = patiently(self.stop, lambda: self._verdicts(ids)) if ids else {}
         known, unread = [], []
         for source, image_ids in found:
-            if image_ids is None or not all(verdicts.get(each, PENDING) != PENDING for each in image_ids):
+            told = [verdicts.get(each, ("", PENDING)) for each in image_ids or ()]
+            if image_ids is None or any(verdict == PENDING for _, verdict in told):
                 unread.append(source)
                 continue
             self.bytes_done += source.byte_count
             known += [
-                Taken(source, source.name, ALREADY_THERE, image_id=str(each), verdict=verdicts[each])
-                for each in image_ids
+                Taken(
+                    source,
+                    source.name,
+                    ALREADY_THERE,
+                    Claimed(claim_id, claim_id),
+                    image_id=str(image_id),
+                    verdict=verdict,
+                )
+                for image_id, (claim_id, verdict) in zip(image_ids, told, strict=True)
             ]
         return known, unread
 
-    def _verdicts(self, image_ids: Sequence[UUID]) -> dict[UUID, str]:
+    def _verdicts(self, image_ids: Sequence[UUID]) -> dict[UUID, tuple[str, str]]:
         with self._intake.engine.connect() as connection:
             return verdicts_of(connection, image_ids)
 
@@ -302,7 +317,7 @@ class Bulk:
             bare = Found(
                 found.path, found.steps, b""
             )  # its bytes are stored: they need not be held any longer
-            self._done.put(_Received(replace(piece, found=bare), arrival))
+            self._done.put(_Received(replace(piece, found=bare), arrival, time.time()))
 
     def _forget(self, piece: Piece) -> None:
         """It is for the next run."""
@@ -355,6 +370,11 @@ class Bulk:
             return None
 
     def _store(self, batch: Sequence[_Received]) -> list[Taken]:
+        # Who reads what this yields may stop for hours, or the machine may: the sweep has erased the files then.
+        if time.time() - min(each.at for each in batch) > self._stale_seconds:
+            for each in batch:
+                self._intake.refuse(each.arrival)
+            raise Unavailable("the run was held up: what waited to be stored is for the next one")
         arrivals = [_labelled(each.arrival, each.piece) for each in batch]
         # Also when it is to stop: what was received is finished.
         answers = self._intake.store(arrivals, attempt=lambda call: patiently(threading.Event(), call))

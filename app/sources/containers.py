@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import BinaryIO, Protocol, cast
 
-from app.errors import BrokenPicture, PictureTooLarge, Unavailable
+from app.errors import BrokenPicture, PictureTooLarge, StorageFull, Unavailable
 from app.sources.found import Found, Refused, Skipped, Step, last_part
 from app.sources.kinds import CONTAINERS, HEAD_BYTES, Kind, kind_of, unread
 from app.sources.letters import letter_members
@@ -53,7 +53,7 @@ def contents_of(
             file = stack.enter_context(closing(source.open()))
             readers = pdfs or stack.enter_context(PdfReaders(limits))
             yield from _Contents(source, limits, readers).of_input(file)
-        except (SpentError, Unavailable) as error:
+        except (SpentError, StorageFull, Unavailable) as error:
             yield Refused(source.name, (), error)
         except Exception as error:  # noqa: BLE001 - the next input may be better
             yield Refused(source.name, (), broken("file", error))
@@ -85,7 +85,7 @@ class _Contents:
                     member = next(members)
                 except StopIteration:
                     return
-                except (SpentError, Unavailable):
+                except (SpentError, StorageFull, Unavailable):
                     raise
                 except Exception as error:  # noqa: BLE001 - parsers raise whatever hostile bytes lead them to
                     yield Refused(self.path, steps, broken(kind.value, error))
@@ -132,7 +132,7 @@ class _Contents:
             else:
                 yield from self._of_nested(kind, head, member.stream, steps)
                 return
-        except (SpentError, Unavailable):
+        except (SpentError, StorageFull, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001
             content = Refused(self.path, steps, broken("member", error))

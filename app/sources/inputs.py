@@ -21,7 +21,7 @@ class Input(Protocol):
 
     @property
     def name(self) -> str:
-        """Its path as it was named, or its address, as text: the same in each run, and no other input's."""
+        """Its whole path or its address, as text: the same from wherever it is named, and no other input's."""
 
     @property
     def byte_count(self) -> int:
@@ -55,8 +55,8 @@ class LocalFile:
 
     @property
     def name(self) -> str:
-        """The path as it was named, as text."""
-        return as_text(self.path)
+        """The whole path, as text: `.` is another folder in the next run."""
+        return as_text(os.path.abspath(self.path))  # noqa: PTH100 - links are left as they are
 
     @property
     def folder_name(self) -> str:

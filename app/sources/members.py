@@ -1,15 +1,18 @@
 """What the readers of containers hand on: members, and what they could not read."""
 
+import errno
 import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from app.errors import BrokenPicture, ClaimprintError
+from app.errors import BrokenPicture, ClaimprintError, StorageFull, Unavailable
 from app.sources.found import Step
 
 _LONGEST_REASON = 160
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}  # not the file's fault
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -46,6 +49,10 @@ def broken(thing: str, error: Exception) -> ClaimprintError:
     """Return the error to report for what a parser raised on the bytes of `thing`."""
     if isinstance(error, ClaimprintError):
         return error
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return StorageFull("the disk for temporary files is full")
+    if isinstance(error, OSError) and error.errno in _OURS:
+        return Unavailable(f"the {thing} can't be read now: {error.strerror}")
     said = "".join(c if c.isprintable() else " " for c in str(error)).strip(" .")
     return BrokenPicture(f"The {thing} can't be read: {said[:_LONGEST_REASON] or type(error).__name__}.")
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -98,15 +99,19 @@ class LocalPictures(Pictures):
     def tie(self, collection_id: str) -> None:
         """Note the database in a file. Raises StartupError when the pictures are another one's."""
         note = self.root / NOTE
+        # In one step: an empty one, after a crash, would be another database's for good.
+        written = self.root / f"{NOTE}.{os.getpid()}.{threading.get_ident()}"
+        written.write_text(collection_id)
         try:
-            with note.open("x") as file:
-                file.write(collection_id)
+            note.hardlink_to(written)
         except FileExistsError:
             if note.read_text().strip() != collection_id:
                 raise StartupError(
                     f"the pictures in {self.root} belong to another database; set DATA_DIR, PICTURES_URL or"
                     " DATABASE_URL to match"
                 ) from None
+        finally:
+            written.unlink()
 
     def close(self) -> None:
         """End the threads; what they write is finished first."""

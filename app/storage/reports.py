@@ -23,7 +23,12 @@ class Reports:
 
     def jobs(self) -> set[UUID]:
         """The jobs whose finished reports are here."""
-        return {UUID(path.stem) for path in self.root.iterdir() if path.suffix != ".new"}
+        found = set()
+        for path in self.root.iterdir():
+            with contextlib.suppress(ValueError):  # some other file
+                if path.suffix != ".new":
+                    found.add(UUID(path.stem))
+        return found
 
     def erase(self, job_id: UUID) -> None:
         """Erase a job's finished report."""

@@ -76,7 +76,7 @@ def write(tmp_path: Path, pictures: Pictures) -> Write:
         members = [member for each in of.families for member in each.members]
         for place, member in enumerate(members):
             if place not in but:
-                pictures.rendition(member.image_id).write_bytes(encoded(drawn(place, (512, 384))))
+                pictures.files(member.image_id).rendition.write_bytes(encoded(drawn(place, (512, 384))))
         out = tmp_path / "audit.html"
         write_audit(of, pictures, out, "html")
         return out
@@ -147,7 +147,7 @@ def test_a_picture_that_is_not_there_or_can_not_be_read_says_so(write: Write, pi
     members = STRANGE.families[0].members
     page = read(write(STRANGE, but=(0,)))
     for bad in (b"", b"no picture at all", whole[: len(whole) // 2], whole[:30]):
-        pictures.rendition(members[1].image_id).write_bytes(bad)
+        pictures.files(members[1].image_id).rendition.write_bytes(bad)
         out = pictures.root.parent / "again.html"
         write_audit(STRANGE, pictures, out, "html")
         page = read(out)

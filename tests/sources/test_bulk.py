@@ -1,5 +1,6 @@
 """A bulk intake in this process: what is stored, what is told of it, and what a second run does."""
 
+import errno
 import json
 import threading
 from collections import Counter
@@ -12,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from app.catalog import images
-from app.errors import Conflict, StorageFull
+from app.errors import Conflict, StorageFull, Unavailable
 from app.parts import Parts
 from app.removal import delete_image
 from app.sources import patience
@@ -24,6 +25,7 @@ from app.sources.limits import Limits
 from app.sources.room import Room
 from app.sources.taken import Taken
 from tests.pictures import drawn, encoded
+from tests.sources.made import zipped
 
 PATTERN = r"^(?P<claim>[^,]+),(?P<date>[\d.]*)(?P<side>\w*)"
 
@@ -46,7 +48,9 @@ def take(parts: Parts, tmp_path: Path) -> Callable[..., list[Taken]]:
     def take(*names: Path, pattern: str = PATTERN, digest: str = "rule") -> list[Taken]:
         rule = claim_rule("regex", pattern=pattern)
         with Journal(tmp_path / "journal.jsonl") as journal:
-            bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest=digest, at_once=3)
+            bulk = Bulk(
+                parts.intake, journal, rule, Limits(), rule_digest=digest, at_once=3, stale_seconds=1800
+            )
             taken = list(bulk.take(list(inputs_of(map(str, names)))))
             assert not bulk.broke_off
             return taken
@@ -267,6 +271,31 @@ def test_a_bug_in_a_thread_ends_the_run_and_leaves_no_files(
     assert not list(parts.pictures.old_pictures(-1))
 
 
+def test_what_waited_so_long_that_a_sweep_may_have_erased_it_is_not_stored(
+    parts: Parts, folder: Path, tmp_path: Path, engine: Engine
+) -> None:
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        rule = claim_rule("regex", pattern=PATTERN)
+        bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest="", at_once=2, stale_seconds=-1)
+        with pytest.raises(Unavailable, match="held up"):
+            list(bulk.take(list(inputs_of([str(folder)]))))
+    assert not stored(engine)
+    assert not list(parts.pictures.old_pictures(-1))
+
+
+def test_a_full_disk_of_temporary_files_is_not_the_pictures_fault(
+    take: Callable[..., list[Taken]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    inner = zipped([("K1,a.jpg", encoded(drawn(7)))])
+    (folder / "outer.zip").write_bytes(zipped([("inner.zip", inner)]))
+    monkeypatch.setattr("app.sources.containers.tempfile.SpooledTemporaryFile", full)
+    with pytest.raises(StorageFull):
+        take(folder)
+
+
 def test_a_run_that_is_stopped_finishes_what_is_under_way(
     parts: Parts, tmp_path: Path, engine: Engine
 ) -> None:
@@ -276,7 +305,7 @@ def test_a_run_that_is_stopped_finishes_what_is_under_way(
         (folder / f"K{seed},side.jpg").write_bytes(encoded(drawn(seed)))
     rule = claim_rule("regex", pattern=PATTERN)
     with Journal(tmp_path / "journal.jsonl") as journal:
-        bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest="", at_once=2)
+        bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest="", at_once=2, stale_seconds=1800)
         bulk._read_one = _stopping_after(bulk, 20)  # type: ignore[method-assign]
         taken = list(bulk.take(list(inputs_of([str(folder)]))))
     assert bulk.broke_off

@@ -166,9 +166,17 @@ def test_a_report_is_gone_with_the_first_image_that_is_deleted_after_it(
     image = two_families.get("/claims/KD-1/images").json()["images"][0]
     assert two_families.delete(f"/images/{image['image_id']}").status_code == 204
     assert "deleted since" in assert_problem(two_families.get(f"/reports/{before}"), 404)["detail"]
+    with engine.begin() as connection:  # as if it had been a while ago
+        connection.execute(
+            text("UPDATE image SET deleted_at = now() - interval '90 s' WHERE deleted_at IS NOT NULL")
+        )
+        connection.execute(
+            text("UPDATE job SET result = result || jsonb_build_object('as_of', now() - interval '1 hour')")
+        )
     after = reported(two_families, format="csv")["job_id"]
+    (parts.reports.root / ".nfs0001").write_bytes(b"")
     report.erase_reports(engine, parts.reports)
-    assert files(parts) == [f"{after}.csv"]
+    assert files(parts) == [".nfs0001", f"{after}.csv"]
     assert two_families.get(f"/reports/{after}").status_code == 200
 
 
