@@ -73,7 +73,8 @@ class Match(BaseModel):
         description=f"Turns the image asked about into this one, or nearly so. {TURNS}"
     )
     evidence: Evidence | None = Field(
-        description="How one lies on the other, by keypoints that agree or as a whole: `/matches/{match_id}/overlay.png`."
+        description="How one lies on the other, by keypoints that agree or as a whole; drawn at"
+        " `/matches/{match_id}/overlay.png`."
     )
     source: dict[str, Any] | None = Field(description=SOURCE_WORDS)
     uploaded_at: Time
