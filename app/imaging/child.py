@@ -26,6 +26,7 @@ from app.fingerprints.pattern import pattern
 from app.fingerprints.value import FINGERPRINTED, Pattern
 from app.fingerprints.whole import fingerprint
 from app.imaging import protocol
+from app.imaging.bounds import address_space, answers_alone, limit_cpu
 from app.imaging.limits import DecodeLimits
 from app.imaging.normalise import normalise
 
@@ -44,13 +45,13 @@ class Decoder:
         self._writer = ThreadPoolExecutor(1, "rendition")
         self._beside = ThreadPoolExecutor(1, "details")
         self._warm_up()
-        self._most_at_rest = _address_space() + limits.memory_bytes // 4
-        most = _address_space() + limits.memory_bytes
+        self._most_at_rest = address_space() + limits.memory_bytes // 4
+        most = address_space() + limits.memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
     def answer(self, task: dict[str, str | None]) -> dict[str, Any]:
         """Work on one task under the CPU limit; every failure becomes an answer."""
-        self._limit_cpu()
+        limit_cpu(self.limits.cpu_seconds)
         signal.setitimer(signal.ITIMER_REAL, self.limits.wall_seconds + _GRACE_SECONDS)
         leaving = False
         try:
@@ -68,7 +69,7 @@ class Decoder:
             answer = protocol.failure(error)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        answer["leaving"] = leaving or _address_space() > self._most_at_rest
+        answer["leaving"] = leaving or address_space() > self._most_at_rest
         return answer
 
     def _fingerprinted(self, task: dict[str, str | None]) -> dict[str, Any]:
@@ -99,12 +100,6 @@ class Decoder:
                 limit=self.limits.max_file_bytes,
             )
         return Path(path).read_bytes()
-
-    def _limit_cpu(self) -> None:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        # Counted in whole seconds: the second that has begun is given on top.
-        soft = int(used.ru_utime + used.ru_stime) + 1 + self.limits.cpu_seconds
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
     def _warm_up(self) -> None:
         """Import and allocate what the first picture would: its size is not that picture's fault."""
@@ -146,18 +141,9 @@ def _jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _address_space() -> int:
-    pages = Path("/proc/self/statm").read_text("ascii").split()[0]
-    return int(pages) * resource.getpagesize()
-
-
 def main() -> None:
     """Serve tasks until stdin ends."""
-    # Whatever a library prints must not end up between two answers.
-    answers = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes stdin
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = answers_alone()
     decoder = Decoder(DecodeLimits(**json.loads(sys.argv[1])))
     # Hashes and pattern are computed side by side, and would wait 5 ms for their turn.
     sys.setswitchinterval(0.0002)

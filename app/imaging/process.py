@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -52,7 +51,7 @@ class DecodeProcess:
             stdout=subprocess.PIPE,
             bufsize=0,
             cwd="/",
-            env=_environment(),
+            env=child_environment(),
         )
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: both are pipes
         assert self._process.stdout is not None  # noqa: S101
@@ -121,18 +120,7 @@ class DecodeProcess:
         self._answers.close()
 
     def _message(self, deadline: float) -> bytes | None:
-        """The next message, or None at the deadline. EOFError when the process closed its end."""
-        poll = select.poll()
-        poll.register(self._answers.fileno(), select.POLLIN)
-        while (message := self._frames.next()) is None:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                return None
-            data = os.read(self._answers.fileno(), 1 << 16)
-            if not data:
-                raise EOFError
-            self._frames.feed(data)
-        return message
+        return self._frames.read(self._answers.fileno(), deadline)
 
     def _death(self) -> DecoderKilled:
         self.kill()  # it closed its end, so it is dying already, or worse, it is not
@@ -144,7 +132,8 @@ class DecodeProcess:
         return DecoderKilled("The decoder crashed on this file.")
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """What starting Python takes, and no secrets: the process reads hostile bytes."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     package = str(Path(str(app.__file__)).resolve().parent.parent)
     return kept | ENVIRONMENT | {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -10,6 +10,8 @@ what it says is data and nothing else.
 
 import json
 import os
+import select
+import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -102,6 +104,23 @@ class Frames:
             return None
         message = bytes(self._pending[_LENGTH_BYTES:end])
         del self._pending[:end]
+        return message
+
+    def read(self, descriptor: int, deadline: float) -> bytes | None:
+        """Read on from a pipe to the next message; None at the deadline, of `time.monotonic`.
+
+        EOFError when the other side closed its end, ValueError as `next`.
+        """
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while (message := self.next()) is None:
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                return None
+            data = os.read(descriptor, 1 << 16)
+            if not data:
+                raise EOFError
+            self.feed(data)
         return message
 
 

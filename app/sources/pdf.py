@@ -3,8 +3,6 @@
 import contextlib
 import io
 import json
-import os
-import select
 import shutil
 import signal
 import subprocess
@@ -15,12 +13,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
-import app
 from app.errors import ClaimprintError, DecoderKilled, Unavailable
-from app.imaging.process import ENVIRONMENT
+from app.imaging.process import child_environment
 from app.imaging.protocol import Frames, framed, write_all
 from app.sources.found import Step, as_text
 from app.sources.limits import MIB, Limits
@@ -29,7 +25,6 @@ from app.sources.pdf_messages import refused
 
 _START_SECONDS = 60.0
 _IN_MEMORY_BYTES = 4 * MIB
-_INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
 class PdfReaders:
@@ -137,7 +132,7 @@ class _Process:
                 stdout=subprocess.PIPE,
                 bufsize=0,
                 cwd="/",
-                env=_environment(),
+                env=child_environment(),
                 pass_fds=(self._file.fileno(),),
             )
         except OSError as error:
@@ -222,18 +217,7 @@ class _Process:
         return content
 
     def _message(self, deadline: float) -> bytes | None:
-        """The next message, or None at the deadline. EOFError when the process closed its end."""
-        poll = select.poll()
-        poll.register(self._answers.fileno(), select.POLLIN)
-        while (message := self._frames.next()) is None:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                return None
-            data = os.read(self._answers.fileno(), 1 << 16)
-            if not data:
-                raise EOFError
-            self._frames.feed(data)
-        return message
+        return self._frames.read(self._answers.fileno(), deadline)
 
     def _death(self) -> ClaimprintError:
         self._process.kill()
@@ -253,10 +237,3 @@ def _check(item: dict[str, Any]) -> None:
 
 def _limits(limits: Limits) -> str:
     return json.dumps(asdict(limits))
-
-
-def _environment() -> dict[str, str]:
-    """What starting Python takes, and no secrets: the process reads hostile bytes."""
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    package = str(Path(str(app.__file__)).resolve().parent.parent)
-    return kept | ENVIRONMENT | {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -12,12 +12,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from app.errors import BrokenPicture, ClaimprintError, DecoderKilled
+from app.imaging.bounds import address_space, answers_alone, limit_cpu
 from app.imaging.protocol import ACCEPTED, Frames, framed, write_all
 from app.sources.limits import Limits
 from app.sources.pdf_messages import PIECE_BYTES, refusal
@@ -36,8 +36,8 @@ class Reader:
         self._path = f"/proc/self/fd/{descriptor}"
         self._items: Iterator[Item] = iter(())
         self._leaving = False
-        self._most_at_rest = _address_space() + limits.pdf_memory_bytes // 4
-        most = _address_space() + limits.pdf_memory_bytes
+        self._most_at_rest = address_space() + limits.pdf_memory_bytes // 4
+        most = address_space() + limits.pdf_memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
     def answer(self, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -61,14 +61,14 @@ class Reader:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _opened(self) -> tuple[dict[str, Any], bytes]:
-        self._limit_cpu()
+        limit_cpu(self.limits.pdf_cpu_seconds)
         self._items = _items(self._path, self.limits)
         return {"item": "opened"}, b""
 
     def _next(self) -> tuple[dict[str, Any], bytes]:
         item = next(self._items, None)
         if item is None:
-            return {"item": "end", "leaving": self._leaving or _address_space() > self._most_at_rest}, b""
+            return {"item": "end", "leaving": self._leaving or address_space() > self._most_at_rest}, b""
         if isinstance(item, Picture):
             place = {"page": item.page, "position": item.position}
             return {"item": "picture", **place, "byte_count": len(item.data)}, item.data
@@ -79,12 +79,6 @@ class Reader:
             return {"item": "passed", "page": item.page, "position": item.position}, b""
         return refusal(item.error, page=item.page, position=item.position, name=item.name), b""
 
-    def _limit_cpu(self) -> None:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        # Counted in whole seconds: the second that has begun is given on top.
-        soft = int(used.ru_utime + used.ru_stime) + 1 + self.limits.pdf_cpu_seconds
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-
 
 def _items(path: str, limits: Limits) -> Iterator[Item]:
     pdf = open_pdf(path)
@@ -94,18 +88,9 @@ def _items(path: str, limits: Limits) -> Iterator[Item]:
         pdf.close()
 
 
-def _address_space() -> int:
-    pages = Path("/proc/self/statm").read_text("ascii").split()[0]
-    return int(pages) * resource.getpagesize()
-
-
 def main() -> None:
     """Serve until stdin ends."""
-    # Whatever a library prints must not end up between two answers.
-    answers = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes stdin
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = answers_alone()
     Image.preinit()
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours, and was looked at
     reader = Reader(Limits(**json.loads(sys.argv[1])), int(sys.argv[2]))
