@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -20,6 +21,9 @@ from app.imaging.pool import DecodePool
 from app.main import application
 from app.parts import Parts, make_parts
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.object_storage import Bucket
 
 DATA = Path(os.environ.get("CLAIMPRINT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -130,6 +134,18 @@ def client(parts: Parts, make_key: Callable[..., str]) -> Iterator[TestClient]:
     with TestClient(application(parts), raise_server_exceptions=False) as client:
         client.headers["Authorization"] = f"Bearer {make_key('admin')}"
         yield client
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator["Bucket"]:
+    """A bucket on a real server, to which the environment has the key."""
+    from tests.object_storage import Bucket  # takes a second
+
+    bucket = Bucket()
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    yield bucket
+    bucket.close()
 
 
 @contextmanager

@@ -14,16 +14,6 @@ Open = Callable[..., Pictures]
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A bucket on a real server, to which the environment has the key."""
-    bucket = Bucket()
-    for name, value in bucket.environment.items():
-        monkeypatch.setenv(name, value)
-    yield bucket
-    bucket.close()
-
-
-@pytest.fixture
 def open_in(tmp_path: Path) -> Iterator[Callable[[str], Open]]:
     """Opens the storage of a URL, with further settings: `open_in(url)("templates", store_originals=False)`."""
     opened: list[Pictures] = []

@@ -29,15 +29,6 @@ Start = Callable[..., tuple[TestClient, Parts]]
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    bucket = Bucket()
-    for name, value in bucket.environment.items():
-        monkeypatch.setenv(name, value)
-    yield bucket
-    bucket.close()
-
-
-@pytest.fixture
 def start(settings: Settings, decoders: DecodePool, make_key: Callable[..., str]) -> Iterator[Start]:
     """Starts the service with further settings; the one before it ends."""
     running: list[TestClient] = []
