@@ -34,7 +34,7 @@ MOST_EXAMINED = 32
 """Of those, best first, so many are laid on the picture."""
 DOUBTED_SCORE = 0.7
 """Of what is alike as a whole: copies that keypoints lay right correlate by less only if they are full of noise."""
-MOST_KNOWN = 32
+MOST_KNOWN = 16
 """Of those that whole-image hashes tell to be copies already, for evidence."""
 
 
@@ -110,14 +110,18 @@ def partial_copies(
     for some, most in ((copies, MOST_KNOWN), (others, MOST_EXAMINED)):
         there = [rows[seq] for seq in some if seq in rows]
         overlapping = list(islice(_overlapping(look, there, states), most))
-        renditions = pictures.read_renditions([row.image_id for row, _, _ in overlapping])
-        told: dict[int, Evidence | None] = dict.fromkeys(seq for seq in some if seq in known and seq in rows)
-        for (row, overlap, keypoints), rendition in zip(overlapping, renditions, strict=True):
-            told[row.created_seq] = _evidence(look, row, overlap, keypoints, rendition)
+        told: dict[int, Evidence | None] = dict.fromkeys(
+            row.created_seq for row in there if row.created_seq in known
+        )
+        seqs = list({row.created_seq: None for row, _, _ in overlapping} | told)
+        read = pictures.read_renditions([rows[seq].image_id for seq in seqs])
+        renditions = dict(zip(seqs, read, strict=True))
+        for row, overlap, keypoints in overlapping:
+            told[row.created_seq] = _evidence(look, row, overlap, keypoints, renditions[row.created_seq])
         for seq, evidence in told.items():
             if seq in known and (evidence is None or evidence.score < DOUBTED_SCORE):
                 # As few keypoints agree by chance, and lay it wrong.
-                whole = _evidence_of_whole(pictures, look, rows[seq], TRANSFORMS[known[seq]])
+                whole = _evidence_of_whole(look, renditions[seq], TRANSFORMS[known[seq]])
                 told[seq] = _better(evidence, whole)
         found += [PartialCopy(seq, evidence) for seq, evidence in told.items() if evidence is not None]
     return found
@@ -152,12 +156,12 @@ def _better(one: Evidence | None, other: Evidence | None) -> Evidence | None:
     return max((each for each in (one, other) if each is not None), key=lambda each: each.score, default=None)
 
 
-def _evidence_of_whole(pictures: Pictures, look: Look, row: AnyRow, transform: str) -> Evidence | None:
-    try:
-        return examine_whole(look.open(), open_rendition(pictures, row.image_id).convert("L"), transform)
-    except FileNotFoundError as error:
-        log.warning("no %s: image %s is compared by its hashes alone", error.filename, row.image_id)
+def _evidence_of_whole(look: Look, rendition: bytes | None, transform: str) -> Evidence | None:
+    """None also where a rendition is gone: then the hashes alone tell."""
+    picture = _opened(look)
+    if picture is None or rendition is None:
         return None
+    return examine_whole(picture, open_jpeg(rendition).convert("L"), transform)
 
 
 def _evidence(
