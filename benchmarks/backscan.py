@@ -36,7 +36,7 @@ MOST_GROWTH_MB = 300
 COMMAND = str(Path(sys.executable).with_name("claimprint"))
 SAMPLE = 300  # files that a decoding process is timed with
 FIRST_PICTURES = 1000  # from here on memory is to grow with the indexes only
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 5.0  # Linux walks all pages of a process to tell its memory: 50 ms for some GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def scan(sources: Path, data: Path) -> Scan:
         other_cpu_seconds=sum(others.values()),
         memory_first_mb=first,
         # Of the last minute: what is freed at the end, or moves for a moment, says nothing.
-        memory_last_mb=median([total for _, total in memory[-60:]] or [0.0]),
+        memory_last_mb=median([total for _, total in memory[-12:]] or [0.0]),
         memory_most_mb=max((total for _, total in memory), default=0.0),
     )
 
