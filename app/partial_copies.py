@@ -19,8 +19,9 @@ from app.collection.keypoints import KeypointIndex
 from app.fingerprints.keypoint_value import Keypoints, unpacked
 from app.fingerprints.orientation import TRANSFORMS
 from app.imaging.normalise import normalised_size
-from app.matching.candidates import Candidates, agreeing, asked, rank
+from app.matching.candidates import Candidates, agreeing, rank
 from app.matching.evidence import Evidence, examine, examine_whole, unexamined
+from app.matching.near_keypoints import near
 from app.matching.overlaps import PROPOSING_BITS, Overlap, find_overlap
 from app.storage import Pictures, open_jpeg, open_rendition
 
@@ -77,7 +78,7 @@ def look_of_upload(pictures: Pictures, image_id: UUID, keypoints: Keypoints, siz
 
 def propose_images(index: KeypointIndex, keypoints: Keypoints, *, before: int | None = None) -> Candidates:
     """Images that keypoints speak for, by `created_seq`; only those before a stamp where one is given."""
-    hits = index.index.near(asked(keypoints), PROPOSING_BITS)
+    hits = near(index.index, keypoints, PROPOSING_BITS)
     if before is not None:
         hits = hits.taken(np.flatnonzero(hits.owners < before))
     return rank(hits.queries, hits.owners, hits.places, len(keypoints), MOST_PROPOSED)

@@ -1,5 +1,6 @@
 """Templates: reference pictures of damage, made, changed and deleted. What they are found in: recognition, jobs."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from app.matching.sightings import Detail
 from app.matching.templates import COLOURS, FARTHEST_BY, PATTERN, code_to_bytes
 from app.removal import erase_deleted
 from app.storage import Pictures, open_rendition
+
+log = logging.getLogger(__name__)
 
 FINGERPRINTS = tuple(FARTHEST_BY)
 # Of 512 bits for patterns: within 120 of a cut-out of steel are a third of the photos of its class, one of 120 of
@@ -148,6 +151,28 @@ def found_template(connection: Connection, template_id: UUID) -> AnyRow:
     return row
 
 
+def make_codes(engine: Engine, pictures: Pictures) -> int:
+    """Make the codes that templates lack because keypoints were defined anew; return how many.
+
+    One whose picture is lost is left out, and told in the log.
+    """
+    with engine.connect() as connection:
+        rows = templates.to_make(connection)
+    made = 0
+    for row in rows:
+        try:
+            picture = open_rendition(pictures, row.template_id)
+            code = _code(row.fingerprint, picture, None if row.region is None else Box(**row.region))
+        except (FileNotFoundError, UnusablePicture) as error:
+            log.warning("template %s is compared with no image: %s", row.template_id, error)
+            continue
+        with engine.begin() as connection:
+            if templates.live_by_id(connection, row.template_id, lock=True) is not None:
+                templates.change(connection, row.id, {"code": code})
+                made += 1
+    return made
+
+
 def _no_template(template_id: UUID) -> NotFound:
     return NotFound(f"no template {template_id}", field="template_id")
 
@@ -200,7 +225,7 @@ def _code(name: str, picture: Image.Image, region: Box | None) -> bytes:
         detail = Detail.within(keypoints(picture.convert("L")), region or Box(0, 0, *picture.size))
         if len(detail.keypoints) < LEAST_AGREEING:
             raise _unusable(field, f"it has fewer than {LEAST_AGREEING} keypoints")
-        return detail.to_bytes()
+        return detail.keypoints.to_whole_bytes()
     found = fingerprint(picture if corners is None else picture.crop(corners))
     if found.information != FINGERPRINTED:
         raise _unusable(field, "there is too little in it to be told apart")

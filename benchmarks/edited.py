@@ -20,7 +20,7 @@ import click
 import numpy as np
 from PIL import Image, ImageOps
 
-from app.fingerprints.keypoint_value import STATES, Keypoints
+from app.fingerprints.keypoint_value import STATES, Keypoints, canonical
 from app.fingerprints.keypoints import keypoints
 from app.fingerprints.orientation import TRANSFORMS
 from app.fingerprints.value import FINGERPRINTED, FIRST_COLUMNS, VERIFIER, turned_to_bytes
@@ -28,7 +28,8 @@ from app.fingerprints.whole import fingerprint
 from app.imaging.limits import DecodeLimits
 from app.imaging.normalise import normalise
 from app.index.sets import SetIndex
-from app.matching.candidates import agreeing, asked, rank
+from app.matching import near_keypoints
+from app.matching.candidates import agreeing, rank
 from app.matching.evidence import Evidence, examine, examine_whole
 from app.matching.kinds import COPIES, KINDS, Picture, Rule, compare_many
 from app.matching.overlaps import PROPOSING_BITS, find_overlap
@@ -85,15 +86,16 @@ class Stored:
         self.points = [look.points.stored for look in looks]
         self.greys = [look.grey for look in looks]
         self.turned = np.stack([picture.turned[0] for picture in self.pictures])
-        hashes = np.concatenate([points.codes[:, 0] for points in self.points])
+        hashes = np.concatenate([points.codes for points in self.points])
         counts = np.array([len(points) for points in self.points], np.int64)
         self.places = np.concatenate([points.places for points in self.points])
         self.firsts = np.cumsum(counts) - counts
-        self.index = SetIndex.build(hashes, np.arange(len(looks)), counts)
+        hashes, states = canonical(hashes)
+        self.index = SetIndex.build(hashes, np.arange(len(looks)), counts, states)
 
     def matches(self, query: Looked, rule: Rule, *, but: int = -1) -> list[Found]:
         """What is found, chance overlaps with it, whose kind is None."""
-        hits = self.index.near(asked(query.points), PROPOSING_BITS)
+        hits = near_keypoints.near(self.index, query.points, PROPOSING_BITS)
         hits = hits.taken(np.flatnonzero(hits.owners != but))
         ranked = rank(hits.queries, hits.owners, hits.places, len(query.points), MOST_PROPOSED)
         firsts = np.repeat(self.firsts[ranked.owners], np.diff(ranked.starts))

@@ -22,7 +22,7 @@ from app.catalog import session
 from app.catalog.templates import Template
 from app.collection import KeypointCollection
 from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
-from app.matching.candidates import asked
+from app.matching.near_keypoints import near
 from app.matching.overlaps import AGREEING_BITS, PROPOSING_BITS
 from app.matching.regions import Box
 from app.matching.sightings import Detail
@@ -75,9 +75,8 @@ def main(size: int, keep: Path | None, *, as_json: bool) -> None:
             cores = os.sched_getaffinity(0)
             os.sched_setaffinity(0, {max(cores)})
             for points in queries:
-                hashes = asked(points)
                 milliseconds(
-                    lambda hashes=hashes: index.index.near(hashes, PROPOSING_BITS), times["found near"]
+                    lambda points=points: near(index.index, points, PROPOSING_BITS), times["found near"]
                 )
                 milliseconds(lambda points=points: propose_images(index, points), times["proposed"])
                 milliseconds(

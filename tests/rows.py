@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from app.catalog import session
 from app.catalog.new_images import NewImage, insert_images
 from app.fingerprints.colour import LEVELS, thermometer
-from app.fingerprints.keypoint_value import STATES, Keypoints
+from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import (
     COLUMN_OF,
     VERIFIER,
@@ -71,8 +71,8 @@ def pattern_from(own: np.ndarray) -> Pattern:
 def keypoints_from(own: np.ndarray) -> Keypoints:
     """None to three keypoints whose hashes are the words of a fingerprint's first row."""
     count = int(own[1]) % 4
-    codes = np.repeat(own[:count, None], len(STATES), axis=1)
-    return Keypoints(codes, np.tile(np.float32([[9.5, 9.5, 6, 0]]), (count, 1)))
+    places = np.tile(np.float32([[9.5, 9.5, 6, 0]]), (count, 1))
+    return Keypoints(own[:count].copy(), places, np.zeros(count, np.uint8))
 
 
 def segments_from(own: np.ndarray) -> tuple[Segment, ...]:

@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from app.catalog import images, schema, session
+from app.catalog import images, schema, session, templates
 from app.catalog.models import metadata
 from app.collection import Collection
 from tests.rows import insert_rows
@@ -167,12 +167,12 @@ def test_templates_by_keypoints_are_tombstones_to_what_knows_none(engine: Engine
             text(
                 "INSERT INTO template (template_id, name, enabled, fingerprint, max_distance, code, width, height)"
                 " SELECT gen_random_uuid(), f, true, f, 6, decode(repeat('00', size), 'hex'), 9, 9"
-                "  FROM (VALUES ('pattern', 64), ('keypoints', 480)) AS v (f, size);"
+                "  FROM (VALUES ('pattern', 64), ('keypoints', 250)) AS v (f, size);"
                 " INSERT INTO template_match (template_id, image_id, distance)"
                 "  SELECT t.id, i.id, 3 FROM template t, image i"
             )
         )
-    for size in (0, 47, 64):
+    for size in (0, 24, 64):
         with pytest.raises(DBAPIError, match="template_code_size"), engine.begin() as connection:
             connection.execute(
                 text(
@@ -190,6 +190,34 @@ def test_templates_by_keypoints_are_tombstones_to_what_knows_none(engine: Engine
             )
         ).all()
     assert [tuple(row) for row in rows] == [("pattern", True, "pattern", 1), (None, False, None, 0)]
+    to_revision(engine, "head")
+
+
+def test_keypoints_from_before_they_were_canonical_are_to_be_made_anew(engine: Engine) -> None:
+    insert_rows(engine, 3, np.random.default_rng(5))
+    to_revision(engine, "0008")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO template (template_id, name, enabled, fingerprint, max_distance, code, width, height,"
+                " scanned_seq) SELECT gen_random_uuid(), f, true, f, 6, decode(repeat('00', size), 'hex'), 9, 9, 1"
+                "  FROM (VALUES ('pattern', 64), ('keypoints', 480)) AS v (f, size);"
+                " UPDATE image SET keypoint_count = 1;"
+                " INSERT INTO image_keypoints SELECT created_seq, '\\x0102030405060708', '\\x01020304' FROM image;"
+                " INSERT INTO template_match (template_id, image_id, distance)"
+                "  SELECT t.id, i.id, 3 FROM template t, image i"
+            )
+        )
+    to_revision(engine, "head")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM image_keypoints")).scalar() == 0
+        assert len(images.to_fill(connection, 0, 9)) == 3
+        [pattern] = templates.switched_on(connection).all
+        assert pattern.fingerprint == "pattern"
+        assert [row.fingerprint for row in templates.to_make(connection)] == ["keypoints"]
+        assert [row.fingerprint for row in templates.to_scan(connection)] == ["pattern"]
+        assert connection.execute(text("SELECT count(*) FROM template_match")).scalar() == 3
+    to_revision(engine, "0008")
     to_revision(engine, "head")
 
 

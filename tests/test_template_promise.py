@@ -176,7 +176,7 @@ def change_some(parts: Parts, log: Log, seed: int, ready: threading.Barrier, sto
 def code_of(row: Any) -> np.ndarray | Detail:
     """What is stored of a template."""
     if row.fingerprint == "keypoints":
-        return Detail.from_bytes(row.code, (SPOT.width, SPOT.height))
+        return Detail(Keypoints.from_whole_bytes(row.code), (SPOT.width, SPOT.height))
     return code_from_bytes(row.code, row.fingerprint)
 
 

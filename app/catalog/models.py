@@ -263,11 +263,12 @@ template = Table(
     Column("spread", Double),
     CheckConstraint(
         "deleted_at IS NOT NULL OR (name IS NOT NULL AND enabled IS NOT NULL AND fingerprint IS NOT NULL"
-        " AND max_distance IS NOT NULL AND code IS NOT NULL AND width IS NOT NULL AND height IS NOT NULL)",
+        " AND max_distance IS NOT NULL AND (code IS NOT NULL OR fingerprint = 'keypoints')"
+        " AND width IS NOT NULL AND height IS NOT NULL)",
         name="template_live_is_whole",
     ),
     CheckConstraint(
-        "CASE fingerprint WHEN 'keypoints' THEN octet_length(code) > 0 AND octet_length(code) % 48 = 0"
+        "CASE fingerprint WHEN 'keypoints' THEN octet_length(code) > 0 AND octet_length(code) % 25 = 0"
         " WHEN 'colorhash' THEN octet_length(code) = 16 ELSE octet_length(code) = 64 END",
         name="template_code_size",
     ),

@@ -11,11 +11,14 @@ from sqlalchemy import Connection, false, func, insert, null, or_, select, text,
 
 from app.catalog.models import template
 from app.catalog.rows import AnyRow
-from app.fingerprints.keypoint_value import KEYPOINTS
+from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
 from app.matching.sightings import Detail, Details
 from app.matching.templates import FEWEST, Background, code_from_bytes
 
 LIVE = template.c.deleted_at.is_(None)
+_MADE = template.c.code.is_not(
+    None
+)  # from before keypoints are as they are there is none until a job makes it
 SCANNED = template.c.scanned_seq == template.c.change_seq
 _KEPT_BY_TOMBSTONE = {"id", "template_id", "created_seq", "change_seq", "created_at", "deleted_at"}
 _SHOWN = (*template.columns, func.coalesce(SCANNED, False).label("scanned"))
@@ -65,7 +68,8 @@ def switched_on(connection: Connection) -> Templates:
     rows = connection.execute(
         text(
             "SELECT newest.stamp AS newest, t.* FROM (SELECT coalesce(max(change_seq), 0) AS stamp FROM template)"
-            " AS newest LEFT JOIN template t ON t.deleted_at IS NULL AND t.enabled ORDER BY t.id"
+            " AS newest LEFT JOIN template t ON t.deleted_at IS NULL AND t.enabled AND t.code IS NOT NULL"
+            " ORDER BY t.id"
         )
     ).all()
     return Templates.of(rows[0].newest, [_template(row) for row in rows if row.id is not None])
@@ -81,7 +85,7 @@ def to_scan(connection: Connection) -> list[Template]:
     """Those that are switched on and were not compared with all images as they are now."""
     rows = connection.execute(
         select(template)
-        .where(LIVE, template.c.enabled, ~func.coalesce(SCANNED, False))
+        .where(LIVE, _MADE, template.c.enabled, ~func.coalesce(SCANNED, False))
         .order_by(template.c.id)
     )
     return [_template(row) for row in rows]
@@ -94,6 +98,11 @@ def count_to_scan(connection: Connection) -> int:
         waiting.where(LIVE, template.c.enabled, ~func.coalesce(SCANNED, False))
     ).scalar_one()
     return number
+
+
+def to_make(connection: Connection) -> Sequence[AnyRow]:
+    """Those whose code is to be made anew."""
+    return connection.execute(select(template).where(LIVE, ~_MADE).order_by(template.c.id)).all()
 
 
 def scan_outgrown(connection: Connection, images: int) -> None:
@@ -182,6 +191,6 @@ def _template(row: AnyRow) -> Template:
     detail = None
     if row.fingerprint == KEYPOINTS:
         box = row.region or {"width": row.width, "height": row.height}
-        detail = Detail.from_bytes(row.code, (box["width"], box["height"]))
+        detail = Detail(Keypoints.from_whole_bytes(row.code), (box["width"], box["height"]))
     code = np.empty(0, np.uint64) if detail is not None else code_from_bytes(row.code, row.fingerprint)
     return Template(row.id, row.change_seq, row.fingerprint, row.max_distance, code, detail)

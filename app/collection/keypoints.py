@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 from app.catalog import keypoint_stamps
 from app.collection.current import Current
 from app.collection.replica import Contents, Replica
-from app.fingerprints.keypoint_value import KEYPOINTS
+from app.fingerprints.keypoint_value import KEYPOINTS, TURNED, canonical
 from app.index.sets import SetIndex
 
 # An id in `held` is the image's `created_seq` and the keypoint's place among its 160 at most.
@@ -14,11 +14,12 @@ _PLACE_BITS = 8
 
 
 class KeypointIndex(Replica[keypoint_stamps.Changes]):
-    """One index of sets, whose owners are images' `created_seq`."""
+    """One index of sets, whose owners are images' `created_seq`: of canonical hashes, tagged with their states."""
 
     def __init__(self, loaded: keypoint_stamps.Loaded, identity: tuple[int, int]):
         super().__init__(generation=loaded.generation, last=loaded.last, identity=identity)
-        self.index = SetIndex.build(loaded.hashes, loaded.seqs, loaded.counts)
+        hashes, states = canonical(loaded.hashes)
+        self.index = SetIndex.build(hashes, loaded.seqs, loaded.counts, states)
         self._to_fill = set(loaded.to_fill.tolist())
 
     def lacking(self, name: str) -> int:  # noqa: ARG002 - as `TableIndex.lacking`
@@ -31,17 +32,18 @@ class KeypointIndex(Replica[keypoint_stamps.Changes]):
 
     def apply(self, changes: keypoint_stamps.Changes) -> None:
         """Replace the keypoints of changed images, each image's at once."""
-        self.index.put(changes.changed, changes.hashes, changes.counts)
+        hashes, states = canonical(changes.hashes)
+        self.index.put(changes.changed, hashes, changes.counts, states)
         self._to_fill.difference_update(changes.changed.tolist())
         self._to_fill.update(changes.to_fill.tolist())
 
     def held(self) -> Contents:
         """Hashes uint64[n] of the keypoints."""
-        hashes, owners = self.index.contents()
+        hashes, owners, states = self.index.contents()
         starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])[: len(owners)]
         counts = np.diff(np.r_[starts, len(owners)])
         places = np.arange(len(owners)) - np.repeat(starts, counts)
-        return {KEYPOINTS: (hashes, owners << _PLACE_BITS | places)}
+        return {KEYPOINTS: (hashes ^ TURNED[states], owners << _PLACE_BITS | places)}
 
     def images_of(self, ids: np.ndarray) -> np.ndarray:
         """The `created_seq` in each id."""

@@ -10,9 +10,22 @@ KEYPOINTS = "keypoints"
 STORED = 160
 """Keypoints of a picture that is searched for: the first of them."""
 STATES = ("as it is", "mirrored", "negative", "negative and mirrored")
-"""What may have been done to a copy beside moving, turning and scaling it."""
+"""What may have been done to a copy beside moving, turning and scaling it. The number of two states together is
+`^` of theirs."""
 
-_CODE, _PLACE, _FLOAT = np.dtype(">u8"), np.dtype(">u4"), np.dtype(">f4")
+# What turns each bit of a hash, the highest first: m mirroring the picture, n its negative, b either, = neither.
+# The first two tell apart the states best.
+_LAYOUT = "mn" + 24 * "=" + 9 * "m" + 23 * "n" + 6 * "b"
+TURNED = np.array(
+    [int("".join(str(int(bit in turns)) for bit in _LAYOUT), 2) for turns in ("", "mb", "nb", "mn")],
+    np.uint64,
+)
+"""uint64[4]: the bits of a hash that are others once the picture is as each of STATES says."""
+
+_CODE, _PLACE = np.dtype(">u8"), np.dtype(">u4")
+_WHOLE = np.dtype([("code", _CODE), ("place", ">f4", 4), ("doubt", "u1")])
+WHOLE_BYTES = _WHOLE.itemsize
+"""Of a keypoint, as `to_whole_bytes` writes it."""
 # Bits of a place: x and y in whole pixels, of 512; size in steps of a tenth of an octave; angle in 256ths of a
 # turn.
 _X, _Y, _SIZE, _ANGLE = 9, 9, 6, 8
@@ -28,20 +41,26 @@ PLACE_BYTES = _PLACE.itemsize
 class Keypoints:
     """Some keypoints of one picture, those that count most first.
 
-    `codes` uint64[k, 4] are hashes, one for each of `STATES`, of stored ones uint64[k, 1]: as they are.
-    `places` float32[k, 4] are x and y in pixels of the picture (the first one's centre is 0.5), size (the
-    diameter of what was found) in pixels, and angle in radians, clockwise from the right, 0 to 2 pi.
+    `codes` uint64[k] are hashes, to be XORed with one of TURNED for those of a state. `places` float32[k, 4] are x
+    and y in pixels of the picture (the first one's centre is 0.5), size (the diameter of what was found) in pixels,
+    and angle in radians, clockwise from the right, 0 to 2 pi. `doubts` uint8[k] are the numbers of the states that
+    the first two bits of a hash hardly tell: 0, 1, 2, or 3 for all; of stored ones nobody asks.
     """
 
     codes: NDArray[np.uint64]
     places: Floats
+    doubts: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def first(self, count: int) -> "Keypoints":
         """The first of them."""
-        return type(self)(self.codes[:count], self.places[:count])
+        return self.taken(slice(count))
+
+    def taken(self, which: slice | NDArray[np.bool_]) -> "Keypoints":
+        """Some of them."""
+        return type(self)(self.codes[which], self.places[which], self.doubts[which])
 
     @property
     def stored_count(self) -> int:
@@ -56,7 +75,7 @@ class Keypoints:
     def to_bytes(self) -> tuple[bytes, bytes]:
         """Hashes of the first STORED, 8 bytes each, and places, 4 each: to a pixel, a twentieth of an octave, 0.7
         degrees."""
-        codes, places = self.codes[:STORED, 0], self.places[:STORED].astype(np.float64)
+        codes, places = self.codes[:STORED], self.places[:STORED].astype(np.float64)
         steps = np.round(_SIZE_STEPS * np.log2(np.maximum(places[:, 2], _LEAST_SIZE) / _LEAST_SIZE))
         packed = np.zeros(len(codes), np.int64)
         for numbers, bits in (
@@ -76,21 +95,39 @@ class Keypoints:
             raise ValueError(
                 f"{len(codes)} and {len(places)} bytes are not hashes and places of up to {STORED} keypoints"
             )
-        return cls(np.frombuffer(codes, _CODE).astype(np.uint64)[:, None], places_from_bytes(places))
+        return cls(
+            np.frombuffer(codes, _CODE).astype(np.uint64),
+            places_from_bytes(places),
+            np.zeros(count, np.uint8),
+        )
 
-    def to_whole_bytes(self) -> tuple[bytes, bytes]:
-        """All of them as they are: hashes for every state, 32 bytes each, and places, 16 each."""
-        return self.codes.astype(_CODE).tobytes(), self.places.astype(_FLOAT).tobytes()
+    def to_whole_bytes(self) -> bytes:
+        """All of them as they are, WHOLE_BYTES each."""
+        whole = np.empty(len(self), _WHOLE)
+        whole["code"], whole["place"], whole["doubt"] = self.codes, self.places, self.doubts
+        return whole.tobytes()
 
     @classmethod
-    def from_whole_bytes(cls, codes: bytes, places: bytes) -> "Keypoints":
-        """What `to_whole_bytes` wrote. ValueError for numbers of bytes that it does not write."""
-        if len(codes) != len(STATES) * _CODE.itemsize * (len(places) // (4 * _FLOAT.itemsize)):
-            raise ValueError(f"{len(codes)} bytes of hashes do not belong to {len(places)} bytes of places")
+    def from_whole_bytes(cls, stored: bytes | memoryview) -> "Keypoints":
+        """What `to_whole_bytes` wrote. ValueError for a number of bytes that it does not write."""
+        whole = np.frombuffer(stored, _WHOLE)
+        if (whole["doubt"] >= len(STATES)).any():
+            raise ValueError("these bytes are not of keypoints: there are doubts about more than the states")
         return cls(
-            np.frombuffer(codes, _CODE).astype(np.uint64).reshape(-1, len(STATES)),
-            np.frombuffer(places, _FLOAT).astype(np.float32).reshape(-1, 4),
+            whole["code"].astype(np.uint64),
+            whole["place"].astype(np.float32),
+            whole["doubt"].astype(np.uint8),
         )
+
+
+def canonical(codes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Hashes as they are in that state in which their first two bits are 0, and uint8 the numbers of these states.
+
+    So a picture and its mirrored, negative copies have the same. XORed with TURNED of the states they are `codes`.
+    """
+    told = codes >> np.uint64(62)  # the higher bit is for mirroring, which has the lower number
+    states = (told >> np.uint64(1) | (told & np.uint64(1)) << np.uint64(1)).astype(np.uint8)
+    return codes ^ TURNED[states], states
 
 
 def places_from_bytes(stored: bytes | memoryview) -> Floats:

@@ -4,13 +4,15 @@ around it.
 A keypoint's descriptor (`keypoint_kernels`) less the mean of many is projected on 64 fixed directions at right
 angles, and the signs are its hash. It has a place, a size and an angle of its own, so that a crop, a turned,
 scaled or pasted copy has keypoints of nearly the same hashes, whose places tell where the copy is. Mirrored and
-negative copies have them too: what their descriptors would be is these numbers in another order, so no second
-look at the pixels is needed.
+negative copies have them too: what their descriptors would be is these numbers in another order, and each direction
+is one that this order leaves as it is or turns round. So some bits of the hash are the others, always the same
+(`TURNED`), and two directions tell such copies from each other.
 """
 
 import math
 from functools import cache
 from importlib import resources
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +44,7 @@ _PATCHES = 12  # along the long side: of each, many count less, so that no part 
 def keypoints(grey: Image.Image) -> Keypoints:
     """Find up to MOST keypoints of a picture of mode L, normalised or smaller; of a flat one there are none."""
     descriptors, places = describe(grey)
-    return Keypoints(_codes(descriptors), places)
+    return Keypoints(*_hashed(descriptors, places))
 
 
 def describe(grey: Image.Image) -> tuple[Floats, Floats]:
@@ -122,14 +124,16 @@ def _by_weight(found: Floats, octaves: NDArray[np.int64], side: int) -> NDArray[
     return np.argsort(-weights / (1 + ranks), kind="stable")
 
 
-def _codes(descriptors: Floats) -> NDArray[np.uint64]:
-    """Hashes uint64[k, 4] of descriptors float32[k, NUMBERS]."""
-    mean, directions = _constants()
-    bits = np.stack([(descriptors[:, order] - mean) @ directions > 0 for order in _ORDERS], axis=1)
-    return np.packbits(bits, axis=-1).view(">u8")[..., 0].astype(np.uint64)
+def _hashed(descriptors: Floats, places: Floats) -> tuple[NDArray[np.uint64], Floats, NDArray[np.uint8]]:
+    """Hashes, places and doubts, as in `Keypoints`, of descriptors float32[k, NUMBERS]."""
+    constants = _constants()
+    values = (descriptors - constants.mean) @ constants.directions
+    codes = np.packbits(values > 0, axis=-1).view(">u8")[..., 0].astype(np.uint64)
+    doubts = np.abs(values[:, :2]) < constants.margins
+    return codes, places, doubts[:, 0].astype(np.uint8) | doubts[:, 1].astype(np.uint8) << np.uint8(1)
 
 
-def _orders() -> list[NDArray[np.int64]]:
+def orders() -> list[NDArray[np.int64]]:
     """Where each number of a descriptor is found once the picture is as each of STATES says.
 
     Mirrored across the keypoint's own direction: rows and directions run the other way. A negative turns every
@@ -141,14 +145,19 @@ def _orders() -> list[NDArray[np.int64]]:
     return [each.ravel() for each in (numbers, mirrored, negative, mirrored[::-1, ::-1])]
 
 
-_ORDERS = _orders()
+class _Constants(NamedTuple):
+    """What `benchmarks.keypoint_constants` made: the mean float32[NUMBERS], the directions float32[NUMBERS, 64],
+    and below which values float32[2] of the first two there is doubt."""
+
+    mean: Floats
+    directions: Floats
+    margins: Floats
 
 
 @cache
-def _constants() -> tuple[Floats, Floats]:
-    """What `benchmarks.keypoint_constants` made: the mean (NUMBERS,), the directions (NUMBERS, 64)."""
+def _constants() -> _Constants:
     with (
         resources.files("app.fingerprints").joinpath("keypoints.npz").open("rb") as file,
         np.load(file) as kept,
     ):
-        return kept["mean"], kept["directions"]
+        return _Constants(*(kept[name] for name in _Constants._fields))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.compiling import compiled
 from app.index.band_kernels import Keys
 from app.index.kernels import Distances, Hashes, Ids, _hashes, _ids, _lowest_bit, _near_64, _popcount
-from app.index.set_table_kernels import Number, _keys, _set_at, _tables, _turned_back, _whole
+from app.index.set_table_kernels import Number, _keys, _marks, _set_at, _tables, _turned_back, _whole
 
 Numbers = NDArray[np.int32]
 
@@ -21,6 +21,7 @@ _ONE = np.uint64(1)
 _BLOCK = 4096  # hashes scanned together: they stay in the processor's first cache
 
 _answer = types.uint64[::1]
+_found = (types.int32[::1], _ids, types.int32[::1], types.uint8[::1], types.uint8[::1])
 
 
 @njit(nogil=True)
@@ -108,12 +109,10 @@ def scan_tail(hashes: Hashes, size: int, queries: Hashes, radius: int, found: Ha
         _keys,
         _keys,
         _ids,
+        _marks,
         _ids,
         types.int64,
-        types.int32[::1],
-        _ids,
-        types.int32[::1],
-        types.uint8[::1],
+        *_found,
     )
 )
 def name_sets(
@@ -121,17 +120,19 @@ def name_sets(
     starts: Keys,
     coarse: Keys,
     owners: Ids,
+    tags: Distances,
     died: Ids,
     clock: int,
     queries: Numbers,
     named: Ids,
     places: Numbers,
     distances: Distances,
+    tags_found: Distances,
 ) -> int:
     """Write what sorted words of an answer mean, but for sets that are dead by `clock`; returns the count.
 
     `starts` uint32[m + 1] are the sets' first positions, `coarse` uint32 the sets that every so many positions
-    belong to, or empty; `died` int64[m] the tick at which each died, or 0.
+    belong to, or empty; `tags` uint8[n] are by position, `died` int64[m] the tick at which each set died, or 0.
     """
     count = 0
     mask = (_ONE << np.uint64(QUERY_SHIFT - POSITION_SHIFT)) - _ONE
@@ -145,11 +146,9 @@ def name_sets(
         named[count] = owners[own]
         places[count] = position - starts[own]
         distances[count] = word & np.uint64((1 << POSITION_SHIFT) - 1)
+        tags_found[count] = tags[position]
         count += 1
     return count
-
-
-_found = (types.int32[::1], _ids, types.int32[::1], types.uint8[::1])
 
 
 @compiled(types.void(*_found, *_found, *_found))
@@ -158,14 +157,17 @@ def merge_found(
     owners: Ids,
     places: Numbers,
     distances: Distances,
+    tags: Distances,
     other_queries: Numbers,
     other_owners: Ids,
     other_places: Numbers,
     other_distances: Distances,
+    other_tags: Distances,
     all_queries: Numbers,
     all_owners: Ids,
     all_places: Numbers,
     all_distances: Distances,
+    all_tags: Distances,
 ) -> None:
     """Merge two answers that are ordered by query and owner, and have no owner in common, into a third."""
     one = other = 0
@@ -179,8 +181,10 @@ def merge_found(
         if take:
             all_queries[number], all_owners[number] = queries[one], owners[one]
             all_places[number], all_distances[number] = places[one], distances[one]
+            all_tags[number] = tags[one]
             one += 1
         else:
             all_queries[number], all_owners[number] = other_queries[other], other_owners[other]
             all_places[number], all_distances[number] = other_places[other], other_distances[other]
+            all_tags[number] = other_tags[other]
             other += 1

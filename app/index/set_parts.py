@@ -59,9 +59,10 @@ class SetPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SetContents:
-    """Sets that live, ordered by owner: `hashes` uint64[n], `owners` int64[m], `counts` int64[m]."""
+    """Sets that live, ordered by owner: `hashes` uint64[n] and `tags` uint8[n], `owners` and `counts` int64[m]."""
 
     hashes: NDArray[np.uint64]
+    tags: NDArray[np.uint8]
     owners: NDArray[np.int64]
     counts: NDArray[np.int64]
 
@@ -89,16 +90,18 @@ def contents_of(parts: Sequence[SetPart], tail: SetTail, clock: int) -> SetConte
     targets = np.full(len(owners), -1, np.int64)
     targets[living] = ends - counts[living]
     hashes = np.empty(ends[-1] if len(ends) else 0, np.uint64)
+    tags = np.empty(len(hashes), np.uint8)
     begin = 0
     for part in parts:
         end = begin + len(part.tables.owners)
-        part.tables.unfold(targets[begin:end], hashes)
+        part.tables.unfold(targets[begin:end], hashes, tags)
         begin = end
     firsts = tail.starts[: tail.count].tolist()
     for first, target, count in zip(firsts, targets[begin:].tolist(), counts[begin:].tolist(), strict=True):
         if target >= 0:
             hashes[target : target + count] = tail.hashes[first : first + count]
-    return SetContents(hashes, owners[living], counts[living])
+            tags[target : target + count] = tail.tags[first : first + count]
+    return SetContents(hashes, tags, owners[living], counts[living])
 
 
 def merged(parts: Sequence[SetPart], tail: SetTail, clock: int) -> list[SetPart]:
@@ -106,4 +109,5 @@ def merged(parts: Sequence[SetPart], tail: SetTail, clock: int) -> list[SetPart]
     contents = contents_of(parts, tail, clock)
     if not len(contents.hashes):
         return []
-    return [SetPart.of(SetTables.build(contents.hashes, contents.owners, contents.counts))]
+    tables = SetTables.build(contents.hashes, contents.tags, contents.owners, contents.counts)
+    return [SetPart.of(tables)]

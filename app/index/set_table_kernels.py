@@ -110,6 +110,7 @@ _keys = types.uint32[::1]
 _rests = types.uint16[::1]
 
 
+_marks = types.Array(types.uint8, 1, "C", readonly=True)
 _begins = types.uint32[:, ::1]
 _tables = (_begins, types.uint32[:, ::1], types.uint16[:, ::1], _keys, types.int64)
 
@@ -151,7 +152,7 @@ def fill_set_table(
         _order_keys(begins, low, rest, positions)
 
 
-@compiled(types.void(*_tables, types.uint64[:, ::1], _keys, _keys, _ids, _hashes))
+@compiled(types.void(*_tables, types.uint64[:, ::1], _marks, _keys, _keys, _ids, _hashes, types.uint8[::1]))
 def unfold_sets(
     begins: NDArray[np.uint32],
     lows: NDArray[np.uint32],
@@ -159,12 +160,17 @@ def unfold_sets(
     positions: Keys,
     key_bits: int,
     moves: Hashes,
+    tags: NDArray[np.uint8],
     starts: Keys,
     coarse: Keys,
     targets: Ids,
     hashes: Hashes,
+    tags_of_hashes: NDArray[np.uint8],
 ) -> None:
-    """Write the hashes of each set from its place of `targets` int64[m] on, moved back by `moves`; none if < 0."""
+    """Write hashes and tags of each set from its place of `targets` int64[m] on; none if < 0.
+
+    Hashes are moved back by `moves`.
+    """
     low, rest = lows[0], rests[0]
     for key in range(begins.shape[1] - 1):
         for place in range(begins[0, key], begins[0, key + 1]):
@@ -172,4 +178,5 @@ def unfold_sets(
             own = _set_at(starts, coarse, position)
             if targets[own] >= 0:
                 value = _turned_back(0, _whole(np.uint64(key), key_bits, low, rest, np.uint64(place)))
-                hashes[targets[own] + position - starts[own]] = _rearranged(moves, value)
+                target = targets[own] + position - starts[own]
+                hashes[target], tags_of_hashes[target] = _rearranged(moves, value), tags[position]

@@ -1,4 +1,4 @@
-"""Multi-index hashing for many hashes in little memory: 22 bytes each, and 24 MB for the keys of many millions.
+"""Multi-index hashing for many hashes in little memory: 23 bytes each, and 24 MB for the keys of many millions.
 
 As `multi_index`, in three bands, but what tells of a hash is in its place in a table: the key it stands under is
 21 bits of it at most and 16 at least, so that 48 more, beside it, make it whole. A table is thus compared without
@@ -40,13 +40,15 @@ class Hits:
     """What lies within a radius of several hashes, ordered by query, then owner, then place.
 
     `queries` int32[k] numbers the hashes asked for from 0; `owners` int64[k] are the sets that the hashes found
-    belong to, `places` int32[k] their places in those, from 0; `distances` uint8[k] (bits).
+    belong to, `places` int32[k] their places in those, from 0; `distances` uint8[k] (bits); `tags` uint8[k] what
+    they were put with.
     """
 
     queries: NDArray[np.int32]
     owners: NDArray[np.int64]
     places: NDArray[np.int32]
     distances: NDArray[np.uint8]
+    tags: NDArray[np.uint8]
 
     @classmethod
     def room(cls, count: int) -> Self:
@@ -56,21 +58,23 @@ class Hits:
             np.empty(count, np.int64),
             np.empty(count, np.int32),
             np.empty(count, np.uint8),
+            np.empty(count, np.uint8),
         )
 
     @property
     def columns(
         self,
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
-        """The four arrays."""
-        return self.queries, self.owners, self.places, self.distances
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8]]:
+        """The five arrays."""
+        return self.queries, self.owners, self.places, self.distances, self.tags
 
     def __len__(self) -> int:
         return len(self.queries)
 
     def taken(self, which: NDArray[np.int64] | slice) -> Self:
         """Some of them."""
-        return type(self)(self.queries[which], self.owners[which], self.places[which], self.distances[which])
+        queries, owners, places, distances, tags = self.columns
+        return type(self)(queries[which], owners[which], places[which], distances[which], tags[which])
 
     def merged(self, other: Self) -> Self:
         """These and others, of other sets."""
@@ -89,9 +93,9 @@ class SetTables:
 
     By band: `begins` uint32[3, keys + 1] where the hashes of each key begin, `lows` uint32[3, n + 16] and `rests`
     uint16[3, n] what the hashes are beside it, turned so that the band is highest; `positions` uint32[n] where
-    those of the first table are among all, set after set. The bits of hashes are where `moves` puts them.
-    `owners` int64[m] ascending, `starts` uint32[m + 1] the first position of each, `coarse` the sets that every
-    128th position belongs to. No set is empty.
+    those of the first table are among all, set after set; `tags` uint8[n] by position. The bits of hashes are where
+    `moves` puts them. `owners` int64[m] ascending, `starts` uint32[m + 1] the first position of each, `coarse` the
+    sets that every 128th position belongs to. No set is empty.
     """
 
     begins: NDArray[np.uint32]
@@ -99,6 +103,7 @@ class SetTables:
     rests: NDArray[np.uint16]
     positions: NDArray[np.uint32]
     moves: NDArray[np.uint64]
+    tags: NDArray[np.uint8]
     owners: NDArray[np.int64]
     starts: NDArray[np.uint32]
     coarse: NDArray[np.uint32]
@@ -107,6 +112,7 @@ class SetTables:
     def build(
         cls,
         hashes: NDArray[np.uint64],
+        tags: NDArray[np.uint8],
         owners: NDArray[np.int64],
         counts: NDArray[np.int64],
         *,
@@ -114,7 +120,7 @@ class SetTables:
     ) -> Self:
         """Index `hashes` uint64[n], 0 < n < 2**32: the first counts[0] > 0 belong to owners[0], and so on.
 
-        `owners` int64[m] ascend and are distinct.
+        `tags` uint8[n] are told with what is found. `owners` int64[m] ascend and are distinct.
         """
         size = len(hashes)
         if size >= 1 << 32:
@@ -150,7 +156,8 @@ class SetTables:
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
         firsts = np.arange(0, size + 1, 1 << COARSE_SHIFT)
         coarse = np.searchsorted(starts[:-1], np.append(firsts, size - 1), side="right") - 1
-        return cls(begins, lows, rests, positions, moves, owners.copy(), starts, coarse.astype(np.uint32))
+        tables = begins, lows, rests, positions, moves, tags.copy()
+        return cls(*tables, owners.copy(), starts, coarse.astype(np.uint32))
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -175,7 +182,7 @@ class SetTables:
         """Bytes of memory that the arrays take."""
         tables = self.begins.nbytes + self.lows.nbytes + self.rests.nbytes + self.positions.nbytes
         sets = self.owners.nbytes + self.starts.nbytes + self.coarse.nbytes
-        return tables + sets + self.moves.nbytes
+        return tables + self.tags.nbytes + sets + self.moves.nbytes
 
     def near(self, queries: NDArray[np.uint64], radius: int, died: NDArray[np.int64], clock: int) -> Hits:
         """All within `radius` bits of `queries` uint64[q], q at most 2**25, but for sets dead by `clock`."""
@@ -196,7 +203,7 @@ class SetTables:
         else:
             how = (set_answer_kernels.scan_sets, *tables, moved, radius)
         found = _found(*how, room=_ROOM * len(queries))
-        return named(found, self.starts, self.coarse, self.owners, died, clock)
+        return named(found, self.starts, self.coarse, self.owners, self.tags, died, clock)
 
     def _tables_pay(self, lookups: int, radius: int) -> bool:
         if band_reach(radius, BANDS, 0) > _MOST_REACH:
@@ -204,12 +211,11 @@ class SetTables:
         met = lookups * len(self) / (1 << self.key_bits)
         return lookups * _LOOKUP_NS + met * _HASH_NS < len(self) * _SCANNED_NS
 
-    def unfold(self, targets: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
-        """Write the hashes of each set to `hashes` uint64 from its place of `targets` int64[m] on; none if < 0."""
+    def unfold(self, targets: NDArray[np.int64], hashes: NDArray[np.uint64], tags: NDArray[np.uint8]) -> None:
+        """Write hashes uint64 and tags uint8 of each set from its place of `targets` int64[m] on; none if < 0."""
         tables = self.begins, self.lows, self.rests, self.positions, self.key_bits
-        set_table_kernels.unfold_sets(
-            *tables, _inverse(self.moves), self.starts, self.coarse, targets, hashes
-        )
+        sets = self.tags, self.starts, self.coarse
+        set_table_kernels.unfold_sets(*tables, _inverse(self.moves), *sets, targets, hashes, tags)
 
 
 def keys_seen(key_bits: int, radius: int) -> list[int]:
@@ -230,12 +236,13 @@ def named(
     starts: NDArray[np.uint32],
     coarse: NDArray[np.uint32],
     owners: NDArray[np.int64],
+    tags: NDArray[np.uint8],
     died: NDArray[np.int64],
     clock: int,
 ) -> Hits:
     """What sorted words mean, but for sets that are dead by `clock`: see `set_answer_kernels.name_sets`."""
     hits = Hits.room(len(found))
-    count = set_answer_kernels.name_sets(found, starts, coarse, owners, died, clock, *hits.columns)
+    count = set_answer_kernels.name_sets(found, starts, coarse, owners, tags, died, clock, *hits.columns)
     return hits if count == len(found) else hits.taken(slice(count))
 
 

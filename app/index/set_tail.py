@@ -17,12 +17,13 @@ class SetTail:
     """`size` hashes of `count` sets, `living` of them not dead, in arrays with room for more, that only a writer
     fills.
 
-    `hashes` uint64, `owners` int64, `starts` uint32 (the first of each set's hashes, and where the last set ends),
-    `died` int64 the ticks at which sets died, or 0. Places once written stay as they are, but for later ticks; so a
-    copy of this value is a view that stays.
+    `hashes` uint64 and `tags` uint8, `owners` int64, `starts` uint32 (the first of each set's hashes, and where the
+    last set ends), `died` int64 the ticks at which sets died, or 0. Places once written stay as they are, but for
+    later ticks; so a copy of this value is a view that stays.
     """
 
     hashes: NDArray[np.uint64]
+    tags: NDArray[np.uint8]
     owners: NDArray[np.int64]
     starts: NDArray[np.uint32]
     died: NDArray[np.int64]
@@ -35,6 +36,7 @@ class SetTail:
         """One without sets."""
         return cls(
             np.zeros(_LEAST_ROOM, np.uint64),
+            np.zeros(_LEAST_ROOM, np.uint8),
             np.zeros(_LEAST_ROOM, np.int64),
             np.zeros(_LEAST_ROOM, np.uint32),
             np.zeros(_LEAST_ROOM, np.int64),
@@ -43,7 +45,7 @@ class SetTail:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the arrays take."""
-        return self.hashes.nbytes + self.owners.nbytes + self.starts.nbytes + self.died.nbytes
+        return sum(own.nbytes for own in (self.hashes, self.tags, self.owners, self.starts, self.died))
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -51,7 +53,11 @@ class SetTail:
         return self.starts[1 : self.count + 1].astype(np.int64) - self.starts[: self.count]
 
     def with_sets(
-        self, owners: NDArray[np.int64], hashes: NDArray[np.uint64], counts: NDArray[np.int64]
+        self,
+        owners: NDArray[np.int64],
+        hashes: NDArray[np.uint64],
+        tags: NDArray[np.uint8],
+        counts: NDArray[np.int64],
     ) -> Self:
         """These and more, none of whose sets is empty, in the same arrays where those have room.
 
@@ -63,6 +69,7 @@ class SetTail:
         longer = replace(
             self,
             hashes=grown(self.hashes, -(-size // _LEAST_ROOM) * _LEAST_ROOM),
+            tags=grown(self.tags, size),
             owners=grown(self.owners, count),
             starts=grown(self.starts, count + 1),
             died=grown(self.died, count),
@@ -70,7 +77,7 @@ class SetTail:
             count=count,
             living=self.living + len(hashes),
         )
-        longer.hashes[self.size : size] = hashes
+        longer.hashes[self.size : size], longer.tags[self.size : size] = hashes, tags
         longer.owners[self.count : count] = owners
         longer.starts[self.count + 1 : count + 1] = self.size + np.cumsum(counts)
         return longer
@@ -86,5 +93,5 @@ class SetTail:
             return Hits.room(0)
         found = scanned(self.hashes, self.size, queries, radius)
         starts = self.starts[: self.count + 1]
-        hits = named(found, starts, np.empty(0, np.uint32), self.owners, self.died, clock)
+        hits = named(found, starts, np.empty(0, np.uint32), self.owners, self.tags, self.died, clock)
         return hits.taken(np.lexsort((hits.places, hits.owners, hits.queries)))

@@ -1,6 +1,7 @@
 """An index over sets of hashes, kept current: what is put is found at once, what is removed is gone at once.
 
 A set is what one owner has: the hashes of an image's keypoints, say, found by query, owner and place in the set.
+Each hash may bear a tag, a small number that is told with it.
 
 As in `live`, a reader takes one reference, to an immutable `_Version`, and waits for nobody. Additions go to a
 short tail, which is scanned. When that is full, it is made tables of; and tables that are not much larger than
@@ -27,7 +28,7 @@ from app.index.set_tail import SetTail
 
 _logger = logging.getLogger(__name__)
 
-# A search of 1,600 hashes scans so many more in 0.4 ms, and looks into small tables about as fast.
+# A search of 500 hashes scans so many more in 0.1 ms, and looks into small tables about as fast.
 _TAIL = 4096
 _WRITERS_OWN = 1 << 16  # hashes that a writer merges itself, in 4 ms
 _MOST_QUERIES = 1 << 16  # in one go: their answer is in memory at once
@@ -74,20 +75,27 @@ class SetIndex:
         self._version = _Version(tuple(map(SetPart.of, parts)), SetTail.empty(), 0)
 
     @classmethod
-    def build(cls, hashes: NDArray[np.uint64], owners: NDArray[np.int64], counts: NDArray[np.int64]) -> Self:
+    def build(
+        cls,
+        hashes: NDArray[np.uint64],
+        owners: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        tags: NDArray[np.uint8] | None = None,
+    ) -> Self:
         """Index `hashes` uint64[n]: the first counts[0] belong to owners[0], the next counts[1] to owners[1].
 
-        `owners` int64[m] ascend, `counts` int64[m] add up to n; ValueError for others. On two threads.
+        `owners` int64[m] ascend, `counts` int64[m] add up to n, `tags` uint8[n] are 0 if not given; ValueError for
+        others. On two threads.
         """
-        hashes, owners, counts = _checked(hashes, owners, counts)
+        hashes, tags, owners, counts = _checked(hashes, tags, owners, counts)
         if np.any(owners[1:] <= owners[:-1]):
             raise ValueError("owners must ascend, these do not")
         if len(hashes) < _TAIL:
             index = cls()
-            index.put(owners, hashes, counts)
+            index.put(owners, hashes, counts, tags)
             return index
         some = counts > 0
-        return cls([SetTables.build(hashes, owners[some], counts[some], threads=2)])
+        return cls([SetTables.build(hashes, tags, owners[some], counts[some], threads=2)])
 
     def near(self, queries: NDArray[np.uint64], radius: int) -> Hits:
         """All hashes within `radius` bits of each of `queries` uint64[q]; ValueError for others, or a radius not
@@ -102,15 +110,13 @@ class SetIndex:
             np.concatenate(
                 [hits.queries + np.int32(first) for first, hits in zip(firsts, found, strict=True)]
             ),
-            np.concatenate([hits.owners for hits in found]),
-            np.concatenate([hits.places for hits in found]),
-            np.concatenate([hits.distances for hits in found]),
+            *(np.concatenate(columns) for columns in zip(*(hits.columns[1:] for hits in found), strict=True)),
         )
 
-    def contents(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """All hashes uint64[n] and the owner int64[n] of each, ordered by owner and place."""
+    def contents(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]:
+        """All hashes uint64[n], the owner int64[n] and the tag uint8[n] of each, ordered by owner and place."""
         contents = self._version.contents()
-        return contents.hashes, np.repeat(contents.owners, contents.counts)
+        return contents.hashes, np.repeat(contents.owners, contents.counts), contents.tags
 
     def __len__(self) -> int:
         return self._version.living
@@ -121,18 +127,24 @@ class SetIndex:
         version = self._version
         return sum(part.nbytes for part in version.parts) + version.tail.nbytes
 
-    def put(self, owners: NDArray[np.int64], hashes: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    def put(
+        self,
+        owners: NDArray[np.int64],
+        hashes: NDArray[np.uint64],
+        counts: NDArray[np.int64],
+        tags: NDArray[np.uint8] | None = None,
+    ) -> None:
         """Make sets findable, in the place of what their owners had; as for `build`, but owners need not ascend.
 
         A search sees all of them or none. ValueError for other arrays, or an owner twice; then nothing is put.
         """
-        hashes, owners, counts = _checked(hashes, owners, counts)
+        hashes, tags, owners, counts = _checked(hashes, tags, owners, counts)
         if len(np.unique(owners)) < len(owners):
             raise ValueError("each owner must be there once, some are more often")
         if len(owners):
             with self._writing:
                 some = counts > 0
-                self._change(owners, owners[some], hashes, counts[some])
+                self._change(owners, owners[some], hashes, tags, counts[some])
 
     def remove(self, owners: NDArray[np.int64]) -> None:
         """Let sets of `owners` int64[k] be found no more, all at the same moment; unknown ones are passed over."""
@@ -140,7 +152,7 @@ class SetIndex:
         if len(owners):
             with self._writing:
                 nothing = np.empty(0, np.int64)
-                self._change(owners, nothing, np.empty(0, np.uint64), nothing)
+                self._change(owners, nothing, np.empty(0, np.uint64), np.empty(0, np.uint8), nothing)
 
     def merge_now(self) -> None:
         """Bring everything that was written before the call into one table; returns when that is done."""
@@ -162,13 +174,14 @@ class SetIndex:
         buried: NDArray[np.int64],
         owners: NDArray[np.int64],
         hashes: NDArray[np.uint64],
+        tags: NDArray[np.uint8],
         counts: NDArray[np.int64],
     ) -> None:
         """Bury the sets of `buried`, append others, publish both together; `_writing` is held."""
         version = self._version
         tick = version.clock + 1
         # What takes memory comes first: a failure must not leave ticks that the next change would publish.
-        tail = version.tail.with_sets(owners, hashes, counts)
+        tail = version.tail.with_sets(owners, hashes, tags, counts)
         deaths = [part.living_sets(buried) for part in version.parts]
         died_in_tail = version.tail.living_sets(buried)
         lost = int(tail.counts[died_in_tail].sum())
@@ -260,12 +273,15 @@ class SetIndex:
 
 
 def _checked(
-    hashes: Any, owners: Any, counts: Any
-) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+    hashes: Any, tags: Any, owners: Any, counts: Any
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """The arrays of `SetIndex.build`; ValueError for others."""
     hashes, owners = checked_hashes(hashes), checked_ids(owners)
     counts = checked_ids(counts, len(owners))
     total = sum(counts.tolist())  # in Python: it might wrap
     if np.any(counts < 0) or total != len(hashes):
         raise ValueError(f"counts must add up to the {len(hashes)} hashes, these do to {total}")
-    return hashes, owners, counts
+    tags = np.zeros(len(hashes), np.uint8) if tags is None else np.asarray(tags)
+    if tags.shape != hashes.shape or tags.dtype != np.uint8:
+        raise ValueError(f"tags must be uint8[{len(hashes)}], these are {tags.dtype}{list(tags.shape)}")
+    return hashes, tags, owners, counts

@@ -24,12 +24,6 @@ def _slot(table: Ids, used: NDArray[np.int32], owner: int) -> int:
     return slot
 
 
-@njit(nogil=True)
-def _first(queries: NDArray[np.int32], owners: Ids, place: int) -> bool:
-    """Whether it is the first of a query and an owner."""
-    return place == 0 or queries[place] != queries[place - 1] or owners[place] != owners[place - 1]
-
-
 @compiled(
     types.int64(
         _numbers,
@@ -41,6 +35,7 @@ def _first(queries: NDArray[np.int32], owners: Ids, place: int) -> bool:
         _cells,
         types.Array(types.int64, 1, "C"),
         types.Array(types.float64, 2, "C"),
+        types.Array(types.int32, 2, "C"),
         types.Array(types.int32, 2, "C"),
     )
 )
@@ -55,36 +50,43 @@ def weigh_owners(
     known: Ids,
     sums: NDArray[np.float64],
     counts: NDArray[np.int32],
+    latest: NDArray[np.int32],
 ) -> int:
     """Number the owners of what was found, in the order they are met, and add up what speaks for each.
 
-    `queries` int32[k] ascend, and of one query `owners` int64[k] do. `table` int64[t] and `used` int32[t], all
-    0, have a power of two of places, twice as many as there are owners at least. Writes `weights` float64[4 *
-    keypoints], one through the root of how many owners are near to each query; `numbers` int32[k], the number
-    of each owner; and by number `known` int64[k], `sums` float64[k, 4] of weights and `counts` int32[k, 4] of
-    queries, by state. Returns how many owners there are.
+    `queries` int32[k] are `state * keypoints + n`, all of keypoint n one after the other, of `owners` int64[k].
+    `table` int64[t] and `used` int32[t], all 0, have a power of two of places, twice as many as there are owners at
+    least. Writes `weights` float64[4 * keypoints], one through the root of how many owners are near to each query;
+    `numbers` int32[k], the number of each owner; and by number `known` int64[k], `sums` float64[k, 4] of weights,
+    `counts` int32[k, 4] of queries and `latest` int32[k, 4] the last of these, by state. Returns how many owners
+    there are.
     """
     count = 0
     for place in range(queries.size):
         slot = _slot(table, used, owners[place])
         if used[slot] == 0:
             table[slot], known[count] = owners[place], owners[place]
-            sums[count], counts[count] = 0, 0
+            latest[count] = -1
             count += 1
             used[slot] = count
         numbers[place] = used[slot] - 1
     weights[:] = 0
     for place in range(queries.size):
-        if _first(queries, owners, place):
-            weights[queries[place]] += 1
+        own, query = latest[numbers[place]], queries[place]
+        if own[query // keypoints] != query:
+            own[query // keypoints] = query
+            weights[query] += 1
     for query in range(weights.size):
         if weights[query] > 0:
             weights[query] = 1 / np.sqrt(weights[query])
+    sums[:count], counts[:count], latest[:count] = 0, 0, -1
     for place in range(queries.size):
-        if _first(queries, owners, place):
-            state = queries[place] // keypoints
-            sums[numbers[place], state] += weights[queries[place]]
-            counts[numbers[place], state] += 1
+        number, query = numbers[place], queries[place]
+        state = query // keypoints
+        if latest[number, state] != query:
+            latest[number, state] = query
+            sums[number, state] += weights[query]
+            counts[number, state] += 1
     return count
 
 

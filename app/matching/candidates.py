@@ -53,14 +53,6 @@ class Candidates:
         )
 
 
-def asked(keypoints: Keypoints) -> NDArray[np.uint64]:
-    """What an index is searched for: hashes uint64[4 k] of all keypoints in all of STATES.
-
-    That of keypoint n in a state is the query `state * k + n`, as `rank` takes them.
-    """
-    return np.ascontiguousarray(keypoints.codes.T).ravel()
-
-
 def rank(
     queries: NDArray[np.int32],
     owners: NDArray[np.int64],
@@ -70,18 +62,19 @@ def rank(
 ) -> Candidates:
     """The best candidates, `most` at most, of what an index finds near to a picture's keypoints.
 
-    `queries` int32[k], `owners` int64[k] and `places` int32[k] are as in `index.set_tables.Hits`, where query
-    `state * keypoints + n` is keypoint n in that state. For each keypoint that is near to one of its own an image
-    has one through the root of how many images are near to it: so what is on a form or a logo counts little, and a
-    picture that is used everywhere still counts more than two keypoints by chance.
+    `queries` int32[k], `owners` int64[k] and `places` int32[k] are as `near_keypoints.near` finds
+    them. For each keypoint that is near to one of its own an image has one through the root of how many images are
+    near to it: so what is on a form or a logo counts little, and a picture that is used everywhere still counts
+    more than two keypoints by chance.
     """
     weights = np.empty(len(STATES) * keypoints)
     numbers, known = np.empty(len(queries), np.int32), np.empty(len(queries), np.int64)
     sums = np.empty((len(queries), len(STATES)))
-    counts = np.empty((len(queries), len(STATES)), np.int32)
+    counts, latest = (np.empty((len(queries), len(STATES)), np.int32) for _ in range(2))
     size = 2 << len(queries).bit_length()
     table, used = np.empty(size, np.int64), np.zeros(size, np.int32)
-    count = weigh_owners(queries, owners, keypoints, weights, numbers, table, used, known, sums, counts)
+    by_owner = known, sums, counts, latest
+    count = weigh_owners(queries, owners, keypoints, weights, numbers, table, used, *by_owner)
     sums = np.where(counts[:count] >= LEAST_KEYPOINTS, sums[:count], 0)
     states, best = sums.argmax(axis=1), sums.max(axis=1)
     chosen = np.argsort(-best, kind="stable")[: min(most, np.count_nonzero(best))]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.keypoint_value import STATES, Floats, Keypoints
+from app.fingerprints.keypoint_value import STATES, TURNED, Floats, Keypoints
 from app.matching.homographies import Doubles, Homography, linear_at, mapped, on_a_line, tilted
 from app.matching.overlap_kernels import find_pairs, most_agreeing
 
@@ -82,7 +82,7 @@ def in_state(places: Floats, state: int, width: int) -> Floats:
 def _overlap_in(
     state: int, query: Keypoints, query_size: tuple[int, int], stored: Keypoints, stored_size: tuple[int, int]
 ) -> Overlap | None:
-    codes = np.ascontiguousarray(query.codes[:, state]), np.ascontiguousarray(stored.codes[:, 0])
+    codes = query.codes ^ TURNED[state], np.ascontiguousarray(stored.codes)
     pairs = _pairs_within(*codes, AGREEING_BITS)
     proposing = pairs[pairs[:, 2] <= PROPOSING_BITS]
     places = in_state(query.places, state, query_size[0]), stored.places

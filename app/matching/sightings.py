@@ -5,32 +5,28 @@ the detail is what is laid on the picture.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.keypoint_value import STATES, Keypoints
+from app.fingerprints.keypoint_value import STATES, Keypoints, canonical
 from app.fingerprints.orientation import TRANSFORMS
 from app.index.sets import SetIndex
-from app.matching.candidates import asked
 from app.matching.evidence import Size, unexamined
 from app.matching.kinds import nearest_transform
+from app.matching.near_keypoints import Asked, near
 from app.matching.overlaps import LEAST_PROPOSING, PROPOSING_BITS, find_overlap
 from app.matching.regions import Box
 
 _STATES = range(len(STATES))
-_CODE_BYTES, _PLACE_BYTES = 8 * len(STATES), 16
-
-KEYPOINT_BYTES = _CODE_BYTES + _PLACE_BYTES
-"""Of each keypoint of a detail, as `Detail.to_bytes` writes it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detail:
-    """What is looked for: keypoints in all of STATES, placed in a picture of `size`, width and height in pixels."""
+    """What is looked for: keypoints placed in a picture of `size`, width and height in pixels."""
 
     keypoints: Keypoints
     size: Size
@@ -40,19 +36,8 @@ class Detail:
         """What of a picture lies in a box, with what keypoints of the picture are in there."""
         corner = np.array([box.x, box.y], np.float32)
         places = keypoints.places - np.append(corner, np.zeros(2, np.float32))
-        inside = ((places[:, :2] >= 0) & (places[:, :2] < (box.width, box.height))).all(axis=1)
-        return cls(Keypoints(keypoints.codes[inside], places[inside]), (box.width, box.height))
-
-    def to_bytes(self) -> bytes:
-        """Its keypoints, KEYPOINT_BYTES each."""
-        return b"".join(self.keypoints.to_whole_bytes())
-
-    @classmethod
-    def from_bytes(cls, stored: bytes | memoryview, size: Size) -> Self:
-        """What `to_bytes` wrote. ValueError for a number of bytes that it does not write."""
-        data = bytes(stored)
-        codes = len(data) // KEYPOINT_BYTES * _CODE_BYTES
-        return cls(Keypoints.from_whole_bytes(data[:codes], data[codes:]), size)
+        inside = np.all((places[:, :2] >= 0) & (places[:, :2] < (box.width, box.height)), axis=1)
+        return cls(replace(keypoints, places=places).taken(inside), (box.width, box.height))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +72,13 @@ class Details:
 
     def __init__(self, details: Sequence[Detail]):
         self._details = list(details)
-        codes = [detail.keypoints.codes[:, state] for detail in details for state in _STATES]
-        hashes = np.concatenate([np.empty(0, np.uint64), *codes])
-        owners = np.arange(len(codes), dtype=np.int64)
-        counts = np.array([len(each) for each in codes], np.int64)
-        self._index = SetIndex.build(hashes, owners[counts > 0], counts[counts > 0])
+        asked = [Asked.of(detail.keypoints) for detail in details]
+        self._index = SetIndex.build(
+            np.concatenate([np.empty(0, np.uint64), *(each.hashes for each in asked)]),
+            np.arange(len(asked), dtype=np.int64),
+            np.array([len(each.hashes) for each in asked], np.int64),
+            np.concatenate([np.empty(0, np.uint8), *(each.states for each in asked)]),
+        )
 
     def __len__(self) -> int:
         return len(self._details)
@@ -100,9 +87,10 @@ class Details:
         """Those that a picture shows, by their numbers."""
         if not self._details:
             return {}
-        hits = self._index.near(np.ascontiguousarray(stored.codes[:, 0]), PROPOSING_BITS)
+        hashes, own = canonical(stored.codes)
+        hits = self._index.near(hashes, PROPOSING_BITS)
         found = {}
-        for number, states in _proposed(hits.owners).items():
+        for number, states in _proposed(hits.owners, own[hits.queries] ^ hits.tags).items():
             seen = sighting(self._details[number], stored, size, states)
             if seen is not None:
                 found[number] = seen
@@ -111,14 +99,13 @@ class Details:
 
 def pictures_near(index: SetIndex, detail: Detail) -> dict[int, list[int]]:
     """The owners in an index of pictures' keypoints that may show a detail, and in which states each."""
-    hits = index.near(asked(detail.keypoints), PROPOSING_BITS)
-    states = hits.queries // max(len(detail.keypoints), 1)
-    return _proposed(hits.owners * len(STATES) + states)
+    hits = near(index, detail.keypoints, PROPOSING_BITS)
+    return _proposed(hits.owners, hits.queries // max(len(detail.keypoints), 1))
 
 
-def _proposed(owners_in_states: NDArray[np.int64]) -> dict[int, list[int]]:
-    """Owners of which enough keypoints are near in a state, and these; each number is len(STATES) owner + state."""
-    numbers, counts = np.unique(owners_in_states, return_counts=True)
+def _proposed(owners: NDArray[np.int64], states: NDArray[np.integer[Any]]) -> dict[int, list[int]]:
+    """Owners of which enough keypoints are near in a state, and these."""
+    numbers, counts = np.unique(owners * len(STATES) + states, return_counts=True)
     enough = numbers[counts >= LEAST_PROPOSING].tolist()
     by_owner = groupby(enough, lambda number: number // len(STATES))
     return {owner: [number % len(STATES) for number in some] for owner, some in by_owner}

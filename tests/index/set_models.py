@@ -14,23 +14,32 @@ def as_arrays(model):
     return np.array(hashes, np.uint64), np.array(owners, np.int64), np.array(counts, np.int64)
 
 
+def tags_of(model):
+    """Of each hash a tag that is its set's and its place's own."""
+    return np.array(
+        [(41 * owner + 7 * place) % 256 for owner, own in model.items() for place in range(len(own))],
+        np.uint8,
+    )
+
+
 def plain_near(model, queries, radius):
-    """Rows of all there is to be found: query, owner, place, distance."""
+    """Rows of all there is to be found: query, owner, place, distance, tag."""
     model = dict(sorted(model.items()))
     hashes, owners, counts = as_arrays(model)
     places = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])
-    owners = np.repeat(owners, counts)
+    owners, tags = np.repeat(owners, counts), tags_of(model)
     rows = []
     for number, query in enumerate(queries):
         distances = np.bitwise_count(hashes ^ np.uint64(query))
         near = np.flatnonzero(distances <= radius)
-        found = zip(owners[near].tolist(), places[near].tolist(), distances[near].tolist(), strict=True)
+        columns = owners, places, distances, tags
+        found = zip(*(column[near].tolist() for column in columns), strict=True)
         rows += [(number, *row) for row in found]
     return rows
 
 
 def rows(hits):
-    assert [column.dtype for column in hits.columns] == [np.int32, np.int64, np.int32, np.uint8]
+    assert [column.dtype for column in hits.columns] == [np.int32, np.int64, np.int32, np.uint8, np.uint8]
     return list(zip(*(column.tolist() for column in hits.columns), strict=True))
 
 
@@ -49,17 +58,19 @@ def cut(hashes, counts):
 
 
 def built(model):
-    return SetIndex.build(*as_arrays(dict(sorted(model.items()))))
+    model = dict(sorted(model.items()))
+    return SetIndex.build(*as_arrays(model), tags_of(model))
 
 
 def put(index, model):
     hashes, owners, counts = as_arrays(model)
-    index.put(owners, hashes, counts)
+    index.put(owners, hashes, counts, tags_of(model))
 
 
 def holds(index, model):
     """Check that an index has just the sets of a dict, and finds them."""
-    hashes, owners = index.contents()
+    hashes, owners, tags = index.contents()
+    assert np.array_equal(tags, tags_of(dict(sorted(model.items()))))
     expected, by, counts = as_arrays(dict(sorted(model.items())))
     assert np.array_equal(hashes, expected)
     assert np.array_equal(owners, np.repeat(by, counts))

@@ -92,7 +92,7 @@ def test_a_reader_finds_whatever_was_put_before_beside_merges(background):
                 break
         index.close()
     gone = gone_below[0]
-    contents, owners = index.contents()
+    contents, owners, _ = index.contents()
     assert np.array_equal(contents, hashes[gone:].ravel())
     assert np.array_equal(owners, np.arange(gone, len(hashes)).repeat(20))
 
@@ -110,7 +110,7 @@ def test_sets_that_are_replaced_are_there_once_and_whole_at_every_moment(backgro
         assert np.all(distances == distances[:, :1])
 
     def contents():
-        hashes, owners = index.contents()
+        hashes, owners, _ = index.contents()
         assert np.array_equal(owners, np.arange(100).repeat(20))
         assert np.all(hashes.reshape(50, 40) == hashes[::40, None])
 

@@ -124,7 +124,7 @@ def test_an_empty_index_finds_nothing():
     for index in (SetIndex(), built({}), built({4: []})):
         assert (len(index), rows(index.near(as_queries([1, 2]), 64))) == (0, [])
         index.merge_now()
-        assert [len(column) for column in index.contents()] == [0, 0]
+        assert [len(column) for column in index.contents()] == [0, 0, 0]
 
 
 def test_no_queries_find_nothing():
@@ -162,10 +162,10 @@ def test_owners_at_the_edges_are_replaced_and_removed(tail, monkeypatch):
     index.close()
 
 
-def test_24_bytes_are_enough_for_a_hash():
+def test_25_bytes_are_enough_for_a_hash():
     hashes = random_hashes(2_000_000)
     index = SetIndex.build(hashes, np.arange(12_500), np.full(12_500, 160))
-    assert index.nbytes / len(index) < 26  # those of keys are as many for twelve times as many hashes
+    assert index.nbytes / len(index) < 27  # those of keys are as many for twelve times as many hashes
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_does_not_fit_together_is_refused_and_changes_nothing(hashes, owner
 def test_more_hashes_than_positions_have_numbers_for_are_refused():
     tail = replace(SetTail.empty(), size=2**32 - 1)
     with pytest.raises(ValueError, match=r"fewer than 2\*\*32"):
-        tail.with_sets(np.array([1]), as_queries([1]), np.array([1]))
+        tail.with_sets(np.array([1]), as_queries([1]), np.zeros(1, np.uint8), np.array([1]))
 
 
 def test_owners_that_do_not_ascend_are_refused_when_building():
@@ -205,7 +205,8 @@ def test_a_radius_that_is_none_is_refused(radius):
 def test_tables_that_are_built_on_two_threads_are_the_same():
     hashes = random_hashes(20_000)
     sets_ = np.arange(100), np.full(100, 200)
-    one, two = (SetTables.build(hashes, *sets_, threads=threads) for threads in (1, 2))
+    tags = np.arange(20_000).astype(np.uint8)
+    one, two = (SetTables.build(hashes, tags, *sets_, threads=threads) for threads in (1, 2))
     for name in ("begins", "rests", "positions", "starts", "coarse"):
         assert np.array_equal(getattr(one, name), getattr(two, name))
     assert np.array_equal(one.lows[:, : len(hashes)], two.lows[:, : len(hashes)])

@@ -1,18 +1,21 @@
 """Details of pictures looked for in others: from either side the same as by comparing each with each."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from app.fingerprints.keypoint_value import STATES, Keypoints
+from app.fingerprints.keypoint_value import STATES, TURNED, Keypoints, canonical
 from app.fingerprints.keypoints import keypoints
 from app.index.sets import SetIndex
-from app.matching.overlaps import PROPOSING_BITS
+from app.matching.overlaps import LEAST_PROPOSING, PROPOSING_BITS
 from app.matching.regions import Box
-from app.matching.sightings import KEYPOINT_BYTES, Detail, Details, Sighting, pictures_near, sighting
-from tests.matching.test_overlaps import copied, random_points
+from app.matching.sightings import Detail, Details, Sighting, pictures_near, sighting
+from tests.matching.test_near_keypoints import plain_near
+from tests.matching.test_overlaps import copied, random_points, undoubted
 from tests.pictures import photo
 
 SIZE = (500, 380)
@@ -20,14 +23,28 @@ BOX = Box(150, 100, 240, 200)
 
 
 def stored(points: Keypoints) -> Keypoints:
-    return Keypoints(np.ascontiguousarray(points.codes[:, :1]), points.places)
+    return undoubted(points.codes, points.places)
 
 
-def one_state_of(points: Keypoints, state: int) -> Keypoints:
-    """Keypoints whose other states are like nothing."""
-    codes = np.random.default_rng(9).integers(0, 2**64, (len(points), len(STATES)), np.uint64)
-    codes[:, state] = points.codes[:, 0]
-    return Keypoints(codes, points.places)
+def in_state(points: Keypoints, state: int) -> Keypoints:
+    """Keypoints of which those of another picture are near in this state."""
+    return Keypoints(points.codes ^ TURNED[state], points.places, points.doubts)
+
+
+def indexed(images: Sequence[Keypoints]) -> SetIndex:
+    """An index of pictures' keypoints, by their numbers."""
+    hashes, states = canonical(np.concatenate([np.empty(0, np.uint64), *(image.codes for image in images)]))
+    counts = np.array([len(image) for image in images], np.int64)
+    return SetIndex.build(hashes, np.arange(len(images)), counts, states)
+
+
+def plain_sighting(detail: Detail, image: Keypoints) -> Sighting | None:
+    """By comparing each with each, in those states in which two keypoints at least are near."""
+    near = plain_near(detail.keypoints, image, PROPOSING_BITS)
+    states = [
+        state for state in range(len(STATES)) if sum(row[0] == state for row in near) >= LEAST_PROPOSING
+    ]
+    return sighting(detail, image, SIZE, states) if states else None
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,7 +65,7 @@ def test_both_sides_find_what_comparing_each_with_each_finds(
         (number, place): seen
         for number, detail in enumerate(details)
         for place, image in enumerate(images)
-        if (seen := sighting(detail, image, SIZE)) is not None
+        if (seen := plain_sighting(detail, image)) is not None
     }
     index = Details(details)
     assert len(index) == many
@@ -58,12 +75,9 @@ def test_both_sides_find_what_comparing_each_with_each_finds(
         for number, seen in index.seen_in(image, SIZE).items()
     } == plain
 
-    counts = np.array([len(image) for image in images], np.int64)
-    hashes = np.concatenate([np.empty(0, np.uint64), *(image.codes[:, 0] for image in images)])
-    owners = np.flatnonzero(counts)
     found = {}
     for number, detail in enumerate(details):
-        for place, states in pictures_near(SetIndex.build(hashes, owners, counts[owners]), detail).items():
+        for place, states in pictures_near(indexed(images), detail).items():
             seen = sighting(detail, images[place], SIZE, states)
             if seen is not None:
                 found[number, place] = seen
@@ -79,11 +93,7 @@ def test_many_details_are_found_as_few_are() -> None:
         stored(copied(rng, details[number].keypoints, number % 4, 1.2, 50, (9, 5), bits=3)[0])
         for number in range(0, 60, 7)
     ]
-    everything = SetIndex.build(
-        np.concatenate([image.codes[:, 0] for image in images * 20]),
-        np.arange(20 * len(images)),
-        np.array([len(image) for image in images * 20]),
-    )
+    everything = indexed(images * 20)
     for place, image in enumerate(images):
         seen = index.seen_in(image, SIZE)
         assert seen == {7 * place: sighting(details[7 * place], image, SIZE)}
@@ -99,7 +109,7 @@ def test_a_tilt_that_puts_the_far_end_of_the_picture_behind_the_camera_hides_no_
     there = np.hstack([points.places[:, :2], np.ones((30, 1))]) @ tilt.T
     depths = there[:, 2:]
     places = np.hstack([there[:, :2] / depths, points.places[:, 2:3] / depths, points.places[:, 3:]])
-    image = Keypoints(points.codes[:, :1], places.astype(np.float32))
+    image = undoubted(points.codes, places.astype(np.float32))
     seen = sighting(Detail(points, (128, 96)), image, (512, 384))
     assert seen is not None
     assert (seen.box.x, seen.box.y) == (0, 0)
@@ -125,19 +135,6 @@ def test_a_part_is_what_lies_in_its_box() -> None:
     inside = (x >= BOX.x) & (x < BOX.x + BOX.width) & (y >= BOX.y) & (y < BOX.y + BOX.height)
     assert np.array_equal(detail.keypoints.codes, points.codes[inside])
     assert np.allclose(places, points.places[inside] - np.array([BOX.x, BOX.y, 0, 0]))
-
-
-def test_a_part_comes_back_as_it_was_stored() -> None:
-    detail = Detail.within(keypoints(photo().convert("L")), BOX)
-    data = detail.to_bytes()
-    assert len(data) == KEYPOINT_BYTES * len(detail.keypoints)
-    back = Detail.from_bytes(memoryview(data), detail.size)
-    assert np.array_equal(back.keypoints.codes, detail.keypoints.codes)
-    assert np.array_equal(back.keypoints.places, detail.keypoints.places)
-    assert back.size == detail.size
-    for wrong in (data[:-1], data + b"x", data[:-8]):
-        with pytest.raises(ValueError, match=r"bytes|buffer"):
-            Detail.from_bytes(wrong, detail.size)
 
 
 EDITS = {
@@ -183,26 +180,27 @@ def test_an_unrelated_photo_shows_no_part() -> None:
     assert sighting(detail, keypoints(photo("chelsea").convert("L")).stored, photo("chelsea").size) is None
 
 
+def none_at_all() -> Keypoints:
+    return undoubted(np.empty(0, np.uint64), np.empty((0, 4), np.float32))
+
+
 def test_nothing_is_seen_of_no_parts_and_in_no_keypoints() -> None:
-    none = Keypoints(np.empty((0, 1), np.uint64), np.empty((0, 4), np.float32))
+    none = none_at_all()
     some = stored(random_points(np.random.default_rng(3), 20, SIZE))
-    empty = Detail(Keypoints(np.empty((0, 4), np.uint64), none.places), SIZE)
+    empty = Detail(none, SIZE)
     assert Details([]).seen_in(some, SIZE) == {}
     assert Details([empty]).seen_in(some, SIZE) == {}
     assert (
         Details([Detail(random_points(np.random.default_rng(3), 20, SIZE), SIZE)]).seen_in(none, SIZE) == {}
     )
-    index = SetIndex.build(some.codes[:, 0], np.array([7]), np.array([20]))
-    assert pictures_near(index, empty) == {}
+    assert pictures_near(indexed([some]), empty) == {}
 
 
 def test_the_state_is_that_of_the_hashes() -> None:
     rng = np.random.default_rng(5)
     points = random_points(rng, 20, SIZE)
     image = stored(points)
-    index = SetIndex.build(image.codes[:, 0], np.array([7]), np.array([20]))
+    index = indexed([none_at_all(), image])
     for state in range(len(STATES)):
-        assert pictures_near(index, Detail(one_state_of(points, state), SIZE)) == {7: [state]}
-    assert sighting(Detail(one_state_of(points, 0), SIZE), image, SIZE) == Sighting(
-        0, "identity", Box(0, 0, *SIZE)
-    )
+        assert pictures_near(index, Detail(in_state(points, state), SIZE)) == {1: [state]}
+    assert sighting(Detail(points, SIZE), image, SIZE) == Sighting(0, "identity", Box(0, 0, *SIZE))

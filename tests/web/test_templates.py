@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -886,6 +887,32 @@ def test_images_that_get_their_fingerprint_from_a_job_are_compared_then(
         time.sleep(0.05)
     assert ids(found) == [image["image_id"]]
     assert found["not_compared_yet"] == 0
+
+
+def test_a_template_whose_keypoints_were_defined_anew_is_made_anew(
+    client: TestClient, engine: Engine
+) -> None:
+    picture = photo().resize((640, 640))
+    made_before, lost = (made(client, picture, fingerprint="keypoints", region=DAMAGE) for _ in range(2))
+    image = uploaded(client, "KD-1", encoded(picture, "PNG"))
+    assert {each["template_id"] for each in image["templates"]} == {made_before, lost}
+    with engine.begin() as connection:  # as migration 0009 leaves it
+        connection.execute(
+            text("DELETE FROM template_match; UPDATE template SET code = NULL, scanned_seq = NULL")
+        )
+    client.app.state.parts.template_pictures.discard(UUID(lost))
+    assert uploaded(client, "KD-2", encoded(picture, "PNG"))["templates"] == []
+    test_jobs.ask_for_fill(engine)
+    with engine.connect() as connection:
+        job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
+    assert finished(client, str(job_id))["result"]["templates"] == 1
+    deadline = time.monotonic() + SECONDS
+    while matches(client, made_before)["total"] < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert matches(client, made_before)["total"] == 2
+    assert client.get(f"/templates/{lost}/matches").status_code == 503  # that is not: none
+    again = uploaded(client, "KD-3", encoded(picture, "PNG"))
+    assert [each["template_id"] for each in again["templates"]] == [made_before]
 
 
 @pytest.mark.parametrize("picture", [scene(), drawn(1)], ids=["shows it", "does not"])

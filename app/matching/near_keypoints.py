@@ -1,0 +1,54 @@
+"""Which stored keypoints are near to those of a picture, in which of its states.
+
+A hash is filed under what it is in that state in which its two telling bits are 0 (`canonical`), so that it is
+asked for once, and not in each of the four states. Where a keypoint asked for hardly tells, it is asked for as what
+it would be otherwise, too.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.fingerprints.keypoint_value import STATES, TURNED, Keypoints, canonical
+from app.index.set_tables import Hits
+from app.index.sets import SetIndex
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What is asked for: `hashes` uint64[p], of the keypoints `numbers` int32[p], ascending, and the state uint8[p]
+    that each is the canonical hash of."""
+
+    numbers: NDArray[np.int32]
+    hashes: NDArray[np.uint64]
+    states: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, keypoints: Keypoints) -> Self:
+        """All ways to read keypoints that their doubts leave."""
+        hashes, states = canonical(keypoints.codes)
+        other = np.arange(len(STATES), dtype=np.uint8)
+        ways = (other & ~keypoints.doubts[:, None]) == 0
+        numbers, others = np.nonzero(ways)
+        # The telling bits stay 0: what is asked for otherwise is another hash in the same state.
+        rest = TURNED & ~np.uint64(3 << 62)
+        return cls(
+            numbers.astype(np.int32),
+            hashes[numbers] ^ rest[others],
+            states[numbers] ^ others.astype(np.uint8),
+        )
+
+
+def near(index: SetIndex, keypoints: Keypoints, radius: int) -> Hits:
+    """Keypoints of an index of canonical hashes, tagged with their states, that are near to others in some state.
+
+    Near are hashes of which all but the telling bits differ in `radius` bits at most, and those only where there is
+    doubt. Keypoint n in a state is the query `state * len(keypoints) + n` of what is found, in the order of n.
+    """
+    asked = Asked.of(keypoints)
+    hits = index.near(asked.hashes, radius)
+    states = (asked.states[hits.queries] ^ hits.tags).astype(np.int32)
+    queries = states * np.int32(len(keypoints)) + asked.numbers[hits.queries]
+    return Hits(queries, *hits.columns[1:])
