@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from app.cli import main
 from app.embedded import EmbeddedServer
 from tests.pictures import drawn, encoded
 from tests.service import COMMAND, ROOT, environment, run
@@ -89,12 +91,27 @@ def test_claim_comes_from_the_name_or_from_a_table(folder: Path, tmp_path: Path)
     done = run(tmp_path, "ingest", str(named), "--claim-from", "name", "--json")
     assert pictures(done.stdout)[0]["claim_id"] == "KD-7"
     table = tmp_path / "claims.csv"
-    table.write_text("file,claim\nin/KD-1/front.jpg,KD-A\n")
+    table.write_text("file,claim\nin/KD-1/front.jpg,KD-A\nin/gone.jpg,KD-A\n")
     done = run(tmp_path, "ingest", str(folder), "--claim-from", "csv", "--claims", str(table), "--json")
     lines = {line["claim_id"]: line for line in pictures(done.stdout)}
     assert lines["KD-A"]["images"]
     assert len(lines[""]["rejected"]) == 1
     assert "no line for this file" in done.stdout
+    assert "1 lines of claims.csv are for no file of these: in/gone.jpg" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("parent", "--claims", __file__), "--claims is for --claim-from csv, not for parent"),
+        (("csv", "--claim-regex", "(?P<claim>.)"), "--claim-regex is for --claim-from regex, not for csv"),
+        (("name", "--claim-on", "name"), "--claim-on is for --claim-from regex, not for name"),
+    ],
+)
+def test_an_option_that_does_not_apply_is_refused(folder: Path, words: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(main, ["ingest", str(folder), "--claim-from", *words])
+    assert done.exit_code == 2
+    assert said in done.stderr
 
 
 @pytest.fixture

@@ -53,9 +53,7 @@ _EXECUTORS = "processes, or dask://host:port"
 @click.option(
     "--claim-on",
     type=click.Choice(["name", "subject"]),
-    default="name",
-    show_default=True,
-    help="What the pattern is looked for in: names of files, or subjects of messages.",
+    help="What the pattern is looked for in: names of files, or subjects of messages.  [default: name]",
 )
 @click.option(
     "--journal",
@@ -76,7 +74,7 @@ def ingest(
     claim_from: str,
     claims: Path | None,
     claim_regex: str | None,
-    claim_on: str,
+    claim_on: str | None,
     journal: Path | None,
     executor: str,
     as_json: bool,
@@ -90,11 +88,19 @@ def ingest(
     """
     from app.sources.claim_rules import claim_rule
 
+    for option, given, needed in (
+        ("--claims", claims, "csv"),
+        ("--claim-regex", claim_regex, "regex"),
+        ("--claim-on", claim_on, "regex"),
+    ):
+        if given is not None and claim_from != needed:
+            raise click.UsageError(f"{option} is for --claim-from {needed}, not for {claim_from}")
+    on = claim_on or "name"
     try:
-        rule = claim_rule(claim_from, table=claims, pattern=claim_regex, on=claim_on)  # type: ignore[arg-type]
+        rule = claim_rule(claim_from, table=claims, pattern=claim_regex, on=on)  # type: ignore[arg-type]
     except ClaimprintError as error:
         raise click.UsageError(error.message) from error
-    rule_digest = _digest(claim_from, claims, claim_regex, claim_on)
+    rule_digest = _digest(claim_from, claims, claim_regex, on)
     _show_any_name(as_json=as_json)
     with _ending_with_a_word():
         sys.exit(_take_in(sources, rule, rule_digest, journal, executor, as_json=as_json))
@@ -112,12 +118,19 @@ def _take_in(
     """Take all in; return the exit code."""
     from app.errors import StorageFull, Unavailable
     from app.sources.bulk import Bulk
-    from app.sources.inputs import inputs_of
+    from app.sources.claim_rules import Table
+    from app.sources.inputs import inputs_of, name_of
     from app.sources.journal import Journal
     from app.sources.limits import Limits
 
     settings = read_settings()
     inputs = list(inputs_of(sources))
+    if isinstance(rule, Table) and (unused := rule.lines_without(map(name_of, inputs))):
+        click.echo(
+            f"claimprint: {len(unused)} lines of {rule.name} are for no file of these: {unused[0]}"
+            f"{', ...' if len(unused) > 1 else ''}",
+            err=True,
+        )
     tally = Tally(sum(getattr(source, "byte_count", 0) for source in inputs), as_json=as_json)
     whole = [source if "://" in source else os.path.abspath(source) for source in sources]  # noqa: PTH100
     path = journal or settings.data_dir / "ingest" / f"{_digest(rule_digest, *whole)}.jsonl"

@@ -43,7 +43,10 @@ def report_duplicates(
     settings = read_settings()
     with open_engine(settings) as engine:
         audit = read_audit(engine, wanted)
-    write_audit(audit, open_pictures(settings), out, form)
+    try:
+        write_audit(audit, open_pictures(settings), out, form)
+    except OSError as error:
+        raise click.ClickException(f"{out} can't be written: {error.strerror}") from error
     click.echo(
         f"{out}: {len(audit.families)} families, {audit.across} of them across claims, with {audit.members} images"
         f" of {audit.claims} claims, as of {audit.as_of:%Y-%m-%d %H:%M:%S} UTC; of {audit.images} images"

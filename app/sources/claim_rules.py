@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -68,7 +68,7 @@ def claim_rule(
     if name == "csv":
         if table is None:
             raise InvalidValue("--claim-from csv needs --claims FILE.csv", field="claims")
-        return _from_table(table)
+        return Table(table)
     if pattern is None:
         raise InvalidValue("--claim-from regex needs a pattern", field="pattern")
     return _from_pattern(pattern, on)
@@ -136,18 +136,32 @@ def _subjects(item: Item) -> Iterator[str]:
     return (step.subject for step in reversed(item.steps) if step.subject)
 
 
-def _from_table(table: Path) -> Rule:
-    lines = _read_table(table)
+class Table:
+    """The rule of a table: what its line for a file says, or for what the file lies in."""
 
-    def from_table(item: Item) -> Claimed:
+    def __init__(self, table: Path):
+        self.name = table.name
+        self._lines = _read_table(table)
+
+    def __call__(self, item: Item) -> Claimed:
+        """As a Rule."""
         place = [_real(item.path), *(step.where for step in item.steps)]
         for length in range(len(place), 0, -1):
-            line = lines.get(BETWEEN.join(place[:length]))
+            line = self._lines.get(BETWEEN.join(place[:length]))
             if line is not None:
                 return _with_columns(line["claim"], line)
-        raise InvalidValue(f"{table.name} has no line for this file", field="claim_id")
+        raise InvalidValue(f"{self.name} has no line for this file", field="claim_id")
 
-    return from_table
+    def lines_without(self, inputs: Iterable[str]) -> list[str]:
+        """The files, as they are written, of lines that are neither for one of these inputs nor in one."""
+        there = {_real(name) for name in inputs}
+        used = set()
+        for place, line in self._lines.items():
+            parts = place.split(BETWEEN)
+            if any(BETWEEN.join(parts[:length]) in there for length in range(1, len(parts) + 1)):
+                used.add(line["file"])
+        unused = dict.fromkeys(line["file"] for line in self._lines.values() if line["file"] not in used)
+        return list(map(as_text, unused))
 
 
 def _read_table(table: Path) -> dict[str, dict[str, str]]:

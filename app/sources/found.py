@@ -18,6 +18,8 @@ LONGEST_TEXT = 4096
 
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
+_OF_WINDOWS = {"desktop.ini", "thumbs.db", "ehthumbs.db"}
+
 
 def as_text(name: str) -> str:
     """Return a name as one line that JSON, PostgreSQL and a terminal can take.
@@ -144,6 +146,11 @@ def file_names(place: _Place) -> Sequence[str]:
     """Return the names of the files on the way, innermost first, without folders."""
     names = [step.name for step in reversed(place.steps) if step.name]
     return [last_part(name) for name in (*names, place.path)]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is none of the user's: hidden, or what Windows puts into folders."""
+    return name.startswith(".") or name.lower() in _OF_WINDOWS
 
 
 def last_part(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from app.errors import BrokenPicture, InvalidValue
-from app.sources.found import Refused, as_text, last_part
+from app.sources.found import Refused, as_text, is_hidden, last_part
 from app.sources.objects import SCHEMES, objects_at
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://", re.IGNORECASE)
@@ -79,9 +79,9 @@ class LocalFile:
 def inputs_of(names: Iterable[str]) -> Iterator[Input | Refused]:
     """Yield the files that are named: files, folders with all that is in them, and addresses of objects.
 
-    A folder is read in the order of its names and to any depth, without what is hidden; a folder that links
-    lead to twice is read once. An address, s3://, gs:// or az://, is that of one object, or of all whose names
-    begin with it and a slash; file:// is a path. What does not exist, is empty, or can't be read gives a
+    A folder is read in the order of its names and to any depth, but for what `is_hidden`. One that
+    links lead to twice is read once. An address, s3://, gs:// or az://, is that of one object, or of all whose
+    names begin with it and a slash; file:// is a path. What does not exist, is empty, or can't be read gives a
     Refused, and the rest goes on.
 
     Raises InvalidValue for an address that makes no sense or that may not be read, Unavailable where a store
@@ -98,6 +98,11 @@ def inputs_of(names: Iterable[str]) -> Iterator[Input | Refused]:
         else:
             known = ", ".join(f"{scheme}://" for scheme in ("file", *SCHEMES))
             raise InvalidValue(f"{as_text(name)} is no address that can be read ({known})", field="input")
+
+
+def name_of(item: Input | Refused) -> str:
+    """Of an input, also of one that was refused."""
+    return item.path if isinstance(item, Refused) else item.name
 
 
 def folder_name(path: str) -> str:
@@ -137,7 +142,7 @@ def _in_folder(folder: str, visited: set[tuple[int, int]]) -> Iterator[Input | R
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+                names = sorted(entry.name for entry in entries if not is_hidden(entry.name))
         except OSError as error:
             yield _refused(folder, f"The folder can't be read: {error.strerror}.")
             continue

@@ -13,7 +13,7 @@ from obstore import exceptions
 from obstore.store import from_url
 
 from app.errors import InvalidValue, Unavailable
-from app.sources.found import Refused, as_text, last_part
+from app.sources.found import Refused, as_text, is_hidden, last_part
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -99,9 +99,9 @@ def objects_at(address: str) -> Iterator[RemoteObject | Refused]:
 
 
 def _hidden(path: str, key: str) -> bool:
-    """Whether a part of the name after the address begins with a dot, or it stands for a folder."""
+    """Whether a part of the name after the address is hidden, or it stands for a folder."""
     under = path[len(key.rstrip("/")) :]
-    return path.endswith("/") or any(part.startswith(".") for part in under.split("/"))
+    return path.endswith("/") or any(is_hidden(part) for part in under.split("/"))
 
 
 def _object(store: "ObjectStore", root: str, meta: "ObjectMeta") -> RemoteObject:
@@ -172,7 +172,9 @@ def _told(shown: str) -> Iterator[None]:
     except _NOT_ALLOWED as error:
         raise InvalidValue(f"{shown} may not be read with these credentials", field="input") from error
     except exceptions.PreconditionError as error:
-        raise Unavailable(f"{shown} was replaced while it was read") from error
+        raise InvalidValue(
+            f"{shown} was replaced while it was read: the next run reads it", field="input"
+        ) from error
     except (exceptions.BaseError, OSError, ValueError) as error:
         status = _STATUS.search(str(error))
         if status is not None and int(status[1]) not in _WORTH_ANOTHER_TRY:

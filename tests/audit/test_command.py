@@ -1,6 +1,7 @@
 """`claimprint report duplicates`, and audits of pictures that were really uploaded."""
 
 import csv
+import errno
 import io
 import json
 from collections.abc import Callable
@@ -47,6 +48,18 @@ def repeated(client: TestClient) -> TestClient:
     for number in range(2):
         uploaded(client, f"KD-{6 + number}", encoded(drawn(number)))
     return client
+
+
+def test_a_file_that_can_not_be_written_is_told(
+    repeated: TestClient, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("app.audit.write_audit", refuse)
+    done = command("--out", str(tmp_path / "audit.csv"))
+    assert done.exit_code == 1
+    assert "audit.csv can't be written: Permission denied" in done.stderr
 
 
 def test_uploads_of_one_picture_are_a_family_however_edited(repeated: TestClient, parts: Parts) -> None:

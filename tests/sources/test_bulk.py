@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -220,6 +221,7 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(
     engine: Engine,
     parts: Parts,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     step: str,
 ) -> None:
     monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.01)
@@ -235,7 +237,11 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(
         return result
 
     monkeypatch.setattr(parts.intake, step, failing)
+    monkeypatch.setattr(patience, "_told_at", [-math.inf])
     taken = take(folder)
+    assert [record.message for record in caplog.records if "waiting" in record.message] == [
+        "waiting for the database, up to 60 s: the database can't be reached or did not answer in time"
+    ]
     assert states(taken) == {"stored": 4}
     assert len(stored(engine)) == 4
     for each in taken:

@@ -113,6 +113,21 @@ def test_a_table_names_inputs_and_members_the_closest_line_wins(table, tmp_path)
         rule(item("in/other.jpg"))
 
 
+def test_lines_for_none_of_the_inputs_are_told(table, tmp_path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "b.jpg")
+    rule = table(
+        "file,claim\n../a.jpg,KD-1\n../link,KD-2\n../mail.zip > 7.msg,KD-3\ngone.jpg,KD-4\n../other.zip > a,KD-5\n"
+        "s3://claims/a.jpg,KD-6\ngone.jpg,KD-4\n"
+    )
+    names = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "mail.zip", "more.jpg")]
+    assert rule.lines_without([*names, "s3://claims/a.jpg"]) == ["gone.jpg", "../other.zip > a"]
+    assert rule.lines_without([*names, "s3://claims/b.jpg"]) == [
+        "gone.jpg",
+        "../other.zip > a",
+        "s3://claims/a.jpg",
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [

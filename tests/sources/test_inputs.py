@@ -37,7 +37,18 @@ def here(name: str) -> str:
 
 
 def test_a_folder_is_read_in_order_and_without_what_is_hidden(folder) -> None:
-    for name in ("b/2.jpg", "b/10.jpg", "a.jpg", "c.jpg", ".hidden.jpg", ".git/x.jpg", "b/.x", "b/c/d.jpg"):
+    for name in (
+        "b/2.jpg",
+        "b/10.jpg",
+        "a.jpg",
+        "c.jpg",
+        ".hidden.jpg",
+        ".git/x.jpg",
+        "b/.x",
+        "b/c/d.jpg",
+        "Thumbs.db",
+        "b/desktop.ini",
+    ):
         put(folder / "in" / name)
     assert names("in") == ["in/a.jpg", "in/c.jpg", "in/b/10.jpg", "in/b/2.jpg", "in/b/c/d.jpg"]
 

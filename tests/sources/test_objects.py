@@ -96,7 +96,8 @@ def test_an_object_that_is_replaced_while_it_is_read_is_refused(store) -> None:
     put(store, **{"a.jpg": jpeg(2)})
     (refused,) = contents_of(item)
     assert isinstance(refused, Refused)
-    assert isinstance(refused.error, Unavailable)
+    assert isinstance(refused.error, InvalidValue)  # which ends no run
+    assert "replaced while it was read" in refused.error.message
 
 
 def test_an_address_with_nothing_under_it_is_reported(store) -> None:
