@@ -2,7 +2,7 @@
 pixel."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -19,6 +19,7 @@ from app.collection.keypoints import KeypointIndex
 from app.fingerprints.keypoint_value import Keypoints, unpacked
 from app.fingerprints.orientation import TRANSFORMS
 from app.imaging.normalise import normalised_size
+from app.index.set_tables import Hits
 from app.matching.candidates import Candidates, agreeing, rank
 from app.matching.evidence import Evidence, examine, examine_whole, unexamined
 from app.matching.near_keypoints import near
@@ -76,11 +77,22 @@ def look_of_upload(pictures: Pictures, image_id: UUID, keypoints: Keypoints, siz
     return Look(keypoints, normalised_size(*size), rendition)
 
 
-def propose_images(index: KeypointIndex, keypoints: Keypoints, *, before: int | None = None) -> Candidates:
-    """Images that keypoints speak for, by `created_seq`; only those before a stamp where one is given."""
-    hits = near(index.index, keypoints, PROPOSING_BITS)
-    if before is not None:
-        hits = hits.taken(np.flatnonzero(hits.owners < before))
+def propose_images(index: KeypointIndex, keypoints: Keypoints) -> Candidates:
+    """Images that keypoints speak for, by `created_seq`."""
+    [hits] = near(index.index, [keypoints], PROPOSING_BITS)
+    return _ranked(hits, keypoints)
+
+
+def propose_earlier(
+    index: KeypointIndex, pictures: Sequence[Keypoints], befores: Sequence[int]
+) -> Iterator[Candidates]:
+    """For each of some pictures the images before a stamp that its keypoints speak for."""
+    found = near(index.index, pictures, PROPOSING_BITS)
+    for keypoints, before, hits in zip(pictures, befores, found, strict=True):
+        yield _ranked(hits.taken(np.flatnonzero(hits.owners < before)), keypoints)
+
+
+def _ranked(hits: Hits, keypoints: Keypoints) -> Candidates:
     return rank(hits.queries, hits.owners, hits.places, len(keypoints), MOST_PROPOSED)
 
 

@@ -1,7 +1,7 @@
 """Comparing stored images with all earlier ones, and reading what was found."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from uuid import UUID
@@ -23,12 +23,14 @@ from app.fingerprints.value import (
 )
 from app.matching.evidence import Evidence
 from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare_many
-from app.partial_copies import look_of_image, look_of_upload, partial_copies, propose_images
+from app.partial_copies import Look, look_of_image, look_of_upload, partial_copies, propose_earlier
 from app.recognition import recognise
 from app.storage import Pictures
 
 log = logging.getLogger(__name__)
 
+# Images that are searched for together: with more, little is gained, and more is in memory.
+_SEARCHED_AT_ONCE = 20
 MATCHES_IN_ANSWER = 100
 # What matches images in more other claims than that is a hub: a logo, a form, a picture that everybody sends.
 HUB_CLAIMS = 20
@@ -86,7 +88,13 @@ def screen_rows(
     committed = max((row.created_seq for row in rows), default=0)
     index = screening.collection.caught_up(connection, committed=committed)
     points = screening.keypoints.caught_up(connection, committed=committed)
-    looked = [_look(connection, screening, index, points, row, keypoints.get(row.image_id)) for row in rows]
+    looked = [
+        each
+        for first in range(0, len(rows), _SEARCHED_AT_ONCE)
+        for each in _look_at(
+            connection, screening, index, points, rows[first : first + _SEARCHED_AT_ONCE], keypoints
+        )
+    ]
     others = images.earlier_candidates(connection, rows, [each.proposed for each in looked])
     found = [
         match
@@ -115,18 +123,28 @@ class _Looked:
         return {*self.whole, *self.partial}
 
 
-def _look(
+def _look_at(
     connection: Connection,
     screening: Screening,
     index: TableIndex,
     points: KeypointIndex,
-    row: AnyRow,
-    keypoints: Keypoints | None,
-) -> _Looked:
-    query = _picture(row, turned_from_bytes(row.turned))
-    whole = propose(index, query, screening.rule, before=row.created_seq)
-    partial = _partial_copies(connection, screening, points, row, keypoints, whole)
-    return _Looked(row, query, whole, partial)
+    rows: Sequence[AnyRow],
+    keypoints: Mapping[UUID, Keypoints],
+) -> Iterator[_Looked]:
+    looks = [_part_look(screening, row, keypoints.get(row.image_id)) for row in rows]
+    some = [(row, look) for row, look in zip(rows, looks, strict=True) if look is not None]
+    proposals = propose_earlier(
+        points, [look.keypoints for _, look in some], [row.created_seq for row, _ in some]
+    )
+    for row, look in zip(rows, looks, strict=True):
+        query = _picture(row, turned_from_bytes(row.turned))
+        whole = propose(index, query, screening.rule, before=row.created_seq)
+        partial = (
+            []
+            if look is None
+            else partial_copies(connection, screening.pictures, look, next(proposals), whole)
+        )
+        yield _Looked(row, query, whole, {found.created_seq: found.evidence for found in partial})
 
 
 def _earlier_matches(
@@ -152,32 +170,19 @@ def _earlier_matches(
     ]
 
 
-def _partial_copies(
-    connection: Connection,
-    screening: Screening,
-    points: KeypointIndex,
-    row: AnyRow,
-    keypoints: Keypoints | None,
-    whole: Mapping[int, int],
-) -> dict[int, Evidence]:
-    """Evidence by `created_seq` of images that one has a part in common with."""
+def _part_look(screening: Screening, row: AnyRow, keypoints: Keypoints | None) -> Look | None:
+    """What is looked at of an image for parts that it has in common with others; None where that can't be."""
     # Those that are to be found yet are compared once a job has found them.
     if row.status != FINGERPRINTED or not row.keypoint_count:
-        return {}
-    if keypoints is None:
-        try:
-            look = look_of_image(screening.pictures, row.image_id)
-        except FileNotFoundError:
-            # Deleted meanwhile, or its picture is lost, which must not keep all later images from being screened.
-            log.warning("image %s has no rendition: it is compared as a whole only", row.image_id)
-            return {}
-    else:
-        look = look_of_upload(screening.pictures, row.image_id, keypoints, (row.width, row.height))
-    proposed = propose_images(points, look.keypoints, before=row.created_seq)
-    return {
-        found.created_seq: found.evidence
-        for found in partial_copies(connection, screening.pictures, look, proposed, whole)
-    }
+        return None
+    if keypoints is not None:
+        return look_of_upload(screening.pictures, row.image_id, keypoints, (row.width, row.height))
+    try:
+        return look_of_image(screening.pictures, row.image_id)
+    except FileNotFoundError:
+        # Deleted meanwhile, or its picture is lost, which must not keep all later images from being screened.
+        log.warning("image %s has no rendition: it is compared as a whole only", row.image_id)
+        return None
 
 
 def propose(index: TableIndex, query: Picture, rule: Rule, *, before: int) -> dict[int, int]:

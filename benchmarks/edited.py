@@ -95,7 +95,7 @@ class Stored:
 
     def matches(self, query: Looked, rule: Rule, *, but: int = -1) -> list[Found]:
         """What is found, chance overlaps with it, whose kind is None."""
-        hits = near_keypoints.near(self.index, query.points, PROPOSING_BITS)
+        [hits] = near_keypoints.near(self.index, [query.points], PROPOSING_BITS)
         hits = hits.taken(np.flatnonzero(hits.owners != but))
         ranked = rank(hits.queries, hits.owners, hits.places, len(query.points), MOST_PROPOSED)
         firsts = np.repeat(self.firsts[ranked.owners], np.diff(ranked.starts))

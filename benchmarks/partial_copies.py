@@ -76,7 +76,7 @@ def main(size: int, keep: Path | None, *, as_json: bool) -> None:
             os.sched_setaffinity(0, {max(cores)})
             for points in queries:
                 milliseconds(
-                    lambda points=points: near(index.index, points, PROPOSING_BITS), times["found near"]
+                    lambda points=points: near(index.index, [points], PROPOSING_BITS), times["found near"]
                 )
                 milliseconds(lambda points=points: propose_images(index, points), times["proposed"])
                 milliseconds(

@@ -25,11 +25,12 @@ _OF_IMAGES = text(
     " ORDER BY i.created_seq"
 )
 
+_PADDING = f"decode(repeat('00', {PLACE_BYTES * STORED} - octet_length(places)), 'hex')"
 # In a form that has one size, by COPY: as text, and a row at a time, the same takes twice as long.
 _PLACES: Fields = {
     "created_seq": ("created_seq", ">i8"),
     "places": (
-        f"places || decode(repeat('00', {PLACE_BYTES * STORED} - octet_length(places)), 'hex')",
+        f"CASE WHEN octet_length(places) = {PLACE_BYTES * STORED} THEN places ELSE places || {_PADDING} END",
         np.dtype((">u4", (STORED,))),
     ),
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.allocation import give_large_blocks_back
 from app.cli.opened import UNAVAILABLE, open_database, read_settings
 from app.cli.tally import Tally
 from app.errors import ClaimprintError
@@ -137,6 +138,7 @@ def _take_in(
     limits = replace(Limits(), max_file_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
     # Threads that fetch and store hold Python's lock for moments; the default would have decoders wait for it.
     sys.setswitchinterval(0.0005)
+    give_large_blocks_back()
     stopped: StorageFull | Unavailable | None = None
     with open_database(settings, make=True) as url, Journal(path) as opened:
         from app.parts import make_parts

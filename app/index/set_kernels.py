@@ -1,7 +1,8 @@
 """The compiled loops that search the tables of an index over sets; see `set_table_kernels`, and `kernels`.
 
 What is compared first is one run of memory for each key. So a search reads nothing at random but where keys begin
-and where their hashes do, and has both come near while it compares those of the queries before.
+and where their hashes do. It sees keys in their order, roughly: then those of many queries lie near each other. And
+it has both come near while it compares those before.
 
 An answer is made of words, `query << 39 | position << 7 | distance`: sorted, it is in the order of queries and
 positions. `set_answer_kernels` tell what they mean.
@@ -15,35 +16,49 @@ from app.compiling import compiled
 from app.index.band_kernels import Keys, _reach
 from app.index.kernels import Hashes, Ids, _hashes, _ids, _lowest_bit, _popcount
 from app.index.set_answer_kernels import _answer, _name_positions, _word
-from app.index.set_table_kernels import BANDS, Number, Rests, _keys, _tables, _turned, _turned_back, _whole
+from app.index.set_table_kernels import (
+    BANDS,
+    Number,
+    Rests,
+    _keys,
+    _sort,
+    _tables,
+    _turned,
+    _turned_back,
+    _whole,
+)
 from app.index.set_window_kernels import WINDOW, _any_near, _ask_for, _near
 
 _BITS = 64
 _ONE = np.uint64(1)
 _LOW = np.uint64(2**32 - 1)
-_STEPS = 2  # queries for which memory is asked ahead of each use
-_RING = _STEPS + 1
+_STEPS = 32  # keys for which memory is asked ahead of each use
+_RING = 2 * _STEPS
+_PARTS = 10  # bits of keys that they are ordered by: memory of what shares them stays in the cache
 _AHEAD = 32 * WINDOW  # hashes of a key that are asked for: further ones come by themselves
-_SEEN = 32  # different hashes that are found at one key: more are sorted
+_SEEN = 64  # hashes that are found at one key: of more each is looked up at once
 _QUEUE = 32  # keys whose hashes may be near, and are looked at together
 
 
 @njit(nogil=True)
-def _ask_for_begins(begins: Keys, own: np.uint64, flips: Keys) -> None:
-    """Ask for the memory that tells where the hashes of all keys near to a query's own are."""
-    for flip in range(flips.size):
-        _ask_for(begins, own ^ np.uint64(flips[flip]))
-
-
-@njit(nogil=True)
-def _ask_for_hashes(begins: Keys, low: Keys, own: np.uint64, flips: Keys, froms: Keys, tos: Keys) -> None:
-    """Write where those hashes are, and ask for them."""
-    for flip in range(flips.size):
-        key = own ^ np.uint64(flips[flip])
-        begin, end = np.int64(begins[key]), np.int64(begins[key + _ONE])
-        froms[flip], tos[flip] = begin, end
-        for window in range(begin & -WINDOW, min(end, begin + _AHEAD), WINDOW):
-            _ask_for(low, window)
+def _keys_seen(turned: Hashes, key_bits: int, flips: Keys) -> Hashes:
+    """Words `query << 32 | key` of all keys that queries see, in the order of the keys' first bits."""
+    down, shift = np.uint64(_BITS - key_bits), np.uint64(max(key_bits - _PARTS, 0))
+    begins = np.zeros((1 << _PARTS) + 1, np.int64)
+    for number in range(turned.size):
+        own = turned[number] >> down
+        for flip in range(flips.size):
+            begins[((own ^ np.uint64(flips[flip])) >> shift) + _ONE] += 1
+    for part in range(1 << _PARTS):
+        begins[part + 1] += begins[part]
+    seen = np.empty(turned.size * flips.size, np.uint64)
+    for number in range(turned.size):
+        own = turned[number] >> down
+        for flip in range(flips.size):
+            key = own ^ np.uint64(flips[flip])
+            seen[begins[key >> shift]] = np.uint64(number) << np.uint64(32) | key
+            begins[key >> shift] += 1
+    return seen
 
 
 @njit(nogil=True)
@@ -58,7 +73,7 @@ def _is_first(band: int, radius: int, key_bits: int, difference: np.uint64) -> b
 
 
 @njit(nogil=True)
-def _distinct(
+def _values_near(
     low: Keys,
     rest: Rests,
     band: int,
@@ -70,9 +85,9 @@ def _distinct(
     radius: int,
     values: Hashes,
 ) -> int:
-    """Write each hash of a key once that is within the radius, and that no earlier band finds; returns the count.
+    """Write the hashes of a key that are within the radius, and that no earlier band finds; returns the count.
 
-    One more than there is room for if they find no room.
+    What finds no room is counted all the same.
     """
     count = 0
     near = radius - _popcount(key ^ turned >> np.uint64(_BITS - key_bits))
@@ -83,45 +98,22 @@ def _distinct(
             bits &= bits - _ONE
             value = _whole(key, key_bits, low, rest, place)
             if _popcount(value ^ turned) <= radius and _is_first(band, radius, key_bits, value ^ turned):
-                value = _turned_back(band, value)
-                known = 0
-                while known < count and values[known] != value:
-                    known += 1
-                if known == count:
-                    if count == values.size:
-                        return count + 1
-                    values[count] = value
-                    count += 1
+                if count < values.size:
+                    values[count] = _turned_back(band, value)
+                count += 1
     return count
 
 
 @njit(nogil=True)
-def _sorted(
-    low: Keys,
-    rest: Rests,
-    band: int,
-    key: Number,
-    key_bits: int,
-    begin: Number,
-    end: Number,
-    turned: np.uint64,
-    radius: int,
-) -> Hashes:
-    """As `_distinct` where there are many: by sorting them."""
-    values = np.empty(end - begin, np.uint64)
-    count = 0
-    for place in range(begin, end):
-        value = _whole(key, key_bits, low, rest, np.uint64(place))
-        if _popcount(value ^ turned) <= radius and _is_first(band, radius, key_bits, value ^ turned):
-            values[count] = _turned_back(band, value)
-            count += 1
-    values = np.sort(values[:count])
+def _each_once(values: Hashes) -> int:
+    """Sort values, and put each to the front once; returns the count."""
+    _sort(values)
     distinct = 0
-    for number in range(count):
+    for number in range(values.size):
         if number == 0 or values[number] != values[number - 1]:
             values[distinct] = values[number]
             distinct += 1
-    return values[:distinct]
+    return distinct
 
 
 @njit(nogil=True)
@@ -231,12 +223,15 @@ def _settle(
             count = _compare_first(low, rest, key, key_bits, begin, end, turned, radius, number, found, count)
             continue
         room = values[waiting : waiting + _SEEN]
-        more = _distinct(low, rest, band, key, key_bits, begin, end, turned, radius, room)
+        more = _values_near(low, rest, band, key, key_bits, begin, end, turned, radius, room)
         if more <= _SEEN:
+            more = _each_once(room[:more])
             whose[waiting : waiting + more] = number
             waiting += more
         else:
-            many = _sorted(low, rest, band, key, key_bits, begin, end, turned, radius)
+            many = np.empty(more, np.uint64)
+            _values_near(low, rest, band, key, key_bits, begin, end, turned, radius, many)
+            many = many[: _each_once(many)]
             its = np.full(many.size, number, np.int64)
             count = _look_up(first_begins, first_low, first_rest, key_bits, queries, many, its, found, count)
     some, its = values[:waiting], whose[:waiting]
@@ -262,32 +257,38 @@ def _search_band(
     """Append what a band finds, and no earlier one; returns the count."""
     tables = (begins, low, rest, first_begins, first_low, first_rest, band, key_bits, queries)
     down = np.uint64(_BITS - key_bits)
-    froms, tos = np.empty((_RING, flips.size), np.uint32), np.empty((_RING, flips.size), np.uint32)
+    turned = np.empty_like(queries)
+    for number in range(queries.size):
+        turned[number] = _turned(band, queries[number])
+    seen = _keys_seen(turned, key_bits, flips)
+    froms, tos = np.empty(_RING, np.int64), np.empty(_RING, np.int64)
     numbers, keys = np.empty(_QUEUE, np.int64), np.empty(_QUEUE, np.uint64)
     waiting = 0
-    for step in range(queries.size + 2 * _STEPS):
-        if step < queries.size:
-            _ask_for_begins(begins, _turned(band, queries[step]) >> down, flips)
-        number = step - _STEPS
-        if 0 <= number < queries.size:
-            own = _turned(band, queries[number]) >> down
-            _ask_for_hashes(begins, low, own, flips, froms[number % _RING], tos[number % _RING])
-        number -= _STEPS
-        if number < 0:
+    for step in range(seen.size + 2 * _STEPS):
+        if step < seen.size:
+            _ask_for(begins, seen[step] & _LOW)
+        place = step - _STEPS
+        if 0 <= place < seen.size:
+            key = seen[place] & _LOW
+            begin, end = np.int64(begins[key]), np.int64(begins[key + _ONE])
+            froms[place % _RING], tos[place % _RING] = begin, end
+            for window in range(begin & -WINDOW, min(end, begin + _AHEAD), WINDOW):
+                _ask_for(low, window)
+        place -= _STEPS
+        if place < 0:
             continue
-        turned = _turned(band, queries[number])
-        for flip in range(flips.size):
-            begin, end = np.int64(froms[number % _RING, flip]), np.int64(tos[number % _RING, flip])
-            if not _any_near(low, begin, end, turned, radius - _popcount(np.uint64(flips[flip]))):
-                continue
-            for place in range(begin, min(end, begin + _AHEAD), 2 * WINDOW):
-                _ask_for(rest, place)
-            numbers[waiting] = number
-            keys[waiting] = turned >> down ^ np.uint64(flips[flip])
-            waiting += 1
-            if waiting == _QUEUE:
-                count = _settle(*tables, numbers, keys, radius, found, count)
-                waiting = 0
+        begin, end = froms[place % _RING], tos[place % _RING]
+        whose, key = np.int64(seen[place] >> np.uint64(32)), seen[place] & _LOW
+        query = turned[whose]
+        if begin == end or not _any_near(low, begin, end, query, radius - _popcount(key ^ query >> down)):
+            continue
+        for window in range(begin, min(end, begin + _AHEAD), 2 * WINDOW):
+            _ask_for(rest, window)
+        numbers[waiting], keys[waiting] = whose, key
+        waiting += 1
+        if waiting == _QUEUE:
+            count = _settle(*tables, numbers, keys, radius, found, count)
+            waiting = 0
     return _settle(*tables, numbers[:waiting], keys[:waiting], radius, found, count)
 
 

@@ -127,7 +127,8 @@ class SetTables:
             raise ValueError(f"tables hold fewer than 2**32 hashes, these are {size}")
         # A hash for each key, and a few; but no fewer keys than make hashes whole.
         key_bits = min(max(size.bit_length() - 2, LEAST_KEY_BITS), _MOST_KEY_BITS)
-        bands = bands_of(hashes, BANDS)
+        # Bits that go with others are the highest of their bands: what is compared first has few of those.
+        bands = [band[::-1] for band in bands_of(hashes, BANDS)]
         moves = moves_of(bands)
         rearranged = np.empty_like(hashes)
         begins = np.empty((BANDS, (1 << key_bits) + 1), np.uint32)

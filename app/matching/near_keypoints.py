@@ -5,7 +5,8 @@ asked for once, and not in each of the four states. Where a keypoint asked for h
 it would be otherwise, too.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -25,6 +26,9 @@ class Asked:
     hashes: NDArray[np.uint64]
     states: NDArray[np.uint8]
 
+    def __len__(self) -> int:
+        return len(self.hashes)
+
     @classmethod
     def of(cls, keypoints: Keypoints) -> Self:
         """All ways to read keypoints that their doubts leave."""
@@ -41,14 +45,27 @@ class Asked:
         )
 
 
-def near(index: SetIndex, keypoints: Keypoints, radius: int) -> Hits:
-    """Keypoints of an index of canonical hashes, tagged with their states, that are near to others in some state.
+def near(index: SetIndex, pictures: Sequence[Keypoints], radius: int) -> list[Hits]:
+    """Keypoints of an index of canonical hashes, tagged with their states, near to those of pictures in some state.
 
     Near are hashes of which all but the telling bits differ in `radius` bits at most, and those only where there is
-    doubt. Keypoint n in a state is the query `state * len(keypoints) + n` of what is found, in the order of n.
+    doubt. Keypoint n of a picture in a state is the query `state * len(keypoints) + n` of what is found for it, in
+    the order of n. Several pictures together take less time than each by itself.
     """
-    asked = Asked.of(keypoints)
-    hits = index.near(asked.hashes, radius)
-    states = (asked.states[hits.queries] ^ hits.tags).astype(np.int32)
-    queries = states * np.int32(len(keypoints)) + asked.numbers[hits.queries]
-    return Hits(queries, *hits.columns[1:])
+    asked = [Asked.of(keypoints) for keypoints in pictures]
+    all_hits = index.near(np.concatenate([np.empty(0, np.uint64), *(each.hashes for each in asked)]), radius)
+    ends = np.cumsum([0, *map(len, asked)])
+    cuts = np.searchsorted(all_hits.queries, ends)
+    return [
+        _told(keypoints, own, all_hits.taken(slice(cut, end)), first)
+        for keypoints, own, first, cut, end in zip(
+            pictures, asked, ends[:-1].tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True
+        )
+    ]
+
+
+def _told(keypoints: Keypoints, asked: Asked, hits: Hits, first: int) -> Hits:
+    """What was found for one picture, whose first query was of this number."""
+    own = hits.queries - first
+    states = (asked.states[own] ^ hits.tags).astype(np.int32)
+    return replace(hits, queries=states * np.int32(len(keypoints)) + asked.numbers[own])

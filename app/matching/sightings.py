@@ -99,7 +99,7 @@ class Details:
 
 def pictures_near(index: SetIndex, detail: Detail) -> dict[int, list[int]]:
     """The owners in an index of pictures' keypoints that may show a detail, and in which states each."""
-    hits = near(index, detail.keypoints, PROPOSING_BITS)
+    [hits] = near(index, [detail.keypoints], PROPOSING_BITS)
     return _proposed(hits.owners, hits.queries // max(len(detail.keypoints), 1))
 
 

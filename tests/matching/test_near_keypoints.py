@@ -56,7 +56,9 @@ def test_all_that_are_near_are_found_in_their_states(asked, stored, doubts, radi
     hashes, states = canonical(np.array([code for own in stored for code in own], np.uint64))
     counts = np.array([len(own) for own in stored], np.int64)
     index = SetIndex.build(hashes, np.arange(len(stored)), counts, states)
-    hits = near(index, query, radius)
+    other = points(asked[::-1], doubts[::-1])  # asked for together, each is told its own
+    hits, reverse = near(index, [query, other], radius)
+    assert len(reverse) == sum(len(plain_near(other, points(own, [0] * 8), radius)) for own in stored)
     found = zip(hits.owners.tolist(), hits.queries.tolist(), hits.places.tolist(), strict=True)
     plain = [
         (owner, state * len(query) + number, place)
@@ -78,4 +80,5 @@ def test_a_keypoint_is_asked_for_in_as_many_ways_as_there_are_doubts():
 
 def test_no_keypoints_are_near_to_nothing():
     index = SetIndex.build(*(np.empty(0, kind) for kind in (np.uint64, np.int64, np.int64, np.uint8)))
-    assert len(near(index, points([], []), 64)) == 0
+    assert [len(hits) for hits in near(index, [points([], [])], 64)] == [0]
+    assert near(index, [], 64) == []
