@@ -339,11 +339,12 @@ def test_a_rebuild_counts_images_whose_keypoints_are_not_those_of_the_table(engi
     collection = KeypointCollection(engine)
     with session.autocommit(engine) as connection:
         held = collection.caught_up(connection).index
-    hashes, owners = held.contents()
+    hashes, owners, states = held.contents()
     some = sorted(set(owners.tolist()))
     held.remove(np.array(some[:2]))
-    own = hashes[owners == some[5]]
-    held.put(np.array([some[5], rows.seqs[-1] + 1]), np.r_[own ^ np.uint64(1), own], np.full(2, len(own)))
+    own, tags = hashes[owners == some[5]], states[owners == some[5]]
+    new = np.array([some[5], rows.seqs[-1] + 1])
+    held.put(new, np.r_[own ^ np.uint64(1), own], np.full(2, len(own)), np.r_[tags, tags])
     found = collection.rebuild()
     assert (found.missing, found.extra, found.differing) == (2, 1, 1)
 

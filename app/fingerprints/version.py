@@ -5,8 +5,9 @@ from importlib import metadata
 
 from PIL import features
 
-# Raised when a new Pillow, libjpeg or FFT moves single bits of a hash; such values stay comparable.
-FINGERPRINT_VERSION = 1
+# Raised when a new Pillow, libjpeg or FFT moves single bits of a hash; such values stay comparable. And when
+# something is defined anew and what there was is forgotten (2: keypoints): a cluster's answers are checked by it.
+FINGERPRINT_VERSION = 2
 
 _PACKAGES = ("pillow", "numpy", "scipy", "PyWavelets")
 

@@ -251,6 +251,7 @@ def test_images_from_before_a_fingerprint_was_defined_get_it_from_a_job(
         "from_rendition": 0,
         "failed": 0,
         "rescreened": 4,
+        "templates": 0,
     }
     assert rows_of(engine) == whole
     assert client.get("/similar", params=params).json()["total"] == 2
