@@ -16,9 +16,8 @@ from app.matching.sightings import Detail, Details
 from app.matching.templates import FEWEST, Background, code_from_bytes
 
 LIVE = template.c.deleted_at.is_(None)
-_MADE = template.c.code.is_not(
-    None
-)  # from before keypoints are as they are there is none until a job makes it
+# Templates from before keypoints were defined as they are have no code until a job makes it.
+_MADE = template.c.code.is_not(None)
 SCANNED = template.c.scanned_seq == template.c.change_seq
 _KEPT_BY_TOMBSTONE = {"id", "template_id", "created_seq", "change_seq", "created_at", "deleted_at"}
 _SHOWN = (*template.columns, func.coalesce(SCANNED, False).label("scanned"))
