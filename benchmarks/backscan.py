@@ -2,8 +2,8 @@
 
 Makes the archive (`benchmarks.archive`), takes it in by `claimprint ingest`, reports by `claimprint report
 duplicates`, and compares the families with what was planted. Told are the rate, beside what the cores could do at
-the CPU time that decoding processes take for a picture when all cores do nothing else; the memory of the command and
-its decoding processes, beside what the indexes alone take; and the time of a start of the service afterwards.
+the CPU time that decoding processes take for a picture when all cores do nothing else; the memory of the command
+and its decoding processes, beside what the indexes alone take; and the time of a start of the service afterwards.
 """
 
 import io
