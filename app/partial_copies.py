@@ -10,6 +10,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy import Connection
 
@@ -100,16 +101,15 @@ def partial_copies(
     connection: Connection,
     pictures: Pictures,
     look: Look,
-    proposed: Candidates,
+    candidates: Candidates,
     known: Mapping[int, int] = MappingProxyType({}),
 ) -> list[PartialCopy]:
-    """Those of the images proposed, best first, that a picture has a part in common with.
+    """Those of the images that `agreeing_images` left, best first, that a picture has a part in common with.
 
     Of those `known` to be alike as wholes, by `created_seq` and the place in TRANSFORMS of how, some are looked at,
     for evidence: where no keypoints agree, or what they tell is doubtful, laid on each other as wholes. Images
     deleted meanwhile are left out.
     """
-    candidates = agreeing_images(connection, look, proposed)
     seqs = candidates.owners.tolist()
     states = dict(zip(seqs, candidates.states.tolist(), strict=True))
     copies = [*(seq for seq in seqs if seq in known), *(seq for seq in known if seq not in states)][
@@ -140,9 +140,23 @@ def partial_copies(
     return found
 
 
-def agreeing_images(connection: Connection, look: Look, proposed: Candidates) -> Candidates:
-    """Candidates that still are there, of which two keypoints agree with the picture's."""
-    seqs, places = keypoint_places(connection, proposed.owners.tolist())
+def agreeing_images(
+    connection: Connection, looks: Sequence[Look], proposals: Iterable[Candidates]
+) -> Iterator[Candidates]:
+    """Of each picture's candidates those that still are there, of which two keypoints agree with its own.
+
+    The places of all are read at once.
+    """
+    proposals = list(proposals)
+    owners = np.unique(np.concatenate([np.empty(0, np.int64), *(each.owners for each in proposals)]))
+    seqs, places = keypoint_places(connection, owners.tolist())
+    for look, proposed in zip(looks, proposals, strict=True):
+        yield _agreeing(look, proposed, seqs, places)
+
+
+def _agreeing(
+    look: Look, proposed: Candidates, seqs: NDArray[np.int64], places: NDArray[np.uint32]
+) -> Candidates:
     if not len(seqs):
         return proposed.taken(np.empty(0, np.int64))
     at = np.minimum(np.searchsorted(seqs, proposed.owners), len(seqs) - 1)

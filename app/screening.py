@@ -23,7 +23,14 @@ from app.fingerprints.value import (
 )
 from app.matching.evidence import Evidence
 from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare_many
-from app.partial_copies import Look, look_of_image, look_of_upload, partial_copies, propose_earlier
+from app.partial_copies import (
+    Look,
+    agreeing_images,
+    look_of_image,
+    look_of_upload,
+    partial_copies,
+    propose_earlier,
+)
 from app.recognition import recognise
 from app.storage import Pictures
 
@@ -132,17 +139,17 @@ def _look_at(
     keypoints: Mapping[UUID, Keypoints],
 ) -> Iterator[_Looked]:
     looks = [_part_look(screening, row, keypoints.get(row.image_id)) for row in rows]
-    some = [(row, look) for row, look in zip(rows, looks, strict=True) if look is not None]
-    proposals = propose_earlier(
-        points, [look.keypoints for _, look in some], [row.created_seq for row, _ in some]
-    )
+    some = [look for look in looks if look is not None]
+    befores = [row.created_seq for row, look in zip(rows, looks, strict=True) if look is not None]
+    proposals = propose_earlier(points, [look.keypoints for look in some], befores)
+    candidates = agreeing_images(connection, some, proposals)
     for row, look in zip(rows, looks, strict=True):
         query = _picture(row, turned_from_bytes(row.turned))
         whole = propose(index, query, screening.rule, before=row.created_seq)
         partial = (
             []
             if look is None
-            else partial_copies(connection, screening.pictures, look, next(proposals), whole)
+            else partial_copies(connection, screening.pictures, look, next(candidates), whole)
         )
         yield _Looked(row, query, whole, {found.created_seq: found.evidence for found in partial})
 

@@ -44,7 +44,7 @@ from app.matching.evidence import Evidence
 from app.matching.kinds import Rule, kind_of_part, nearest_transform
 from app.matching.overlaps import AGREEING_BITS
 from app.matching.regions import WITHIN
-from app.partial_copies import Look, look_of_image, partial_copies, propose_images
+from app.partial_copies import Look, agreeing_images, look_of_image, partial_copies, propose_images
 from app.regions import Region, RegionMatch, matching_regions, regions_of_image, regions_of_segments
 from app.storage import Pictures
 
@@ -311,9 +311,10 @@ class Search:
         """Images that have a part in common with the picture, by the rule a copy of it or one of the same scene."""
         assert asked.look is not None  # noqa: S101 - for the type checker: keypoints are asked for
         proposed = propose_images(replica, asked.look.keypoints)
+        [candidates] = agreeing_images(connection, [asked.look], [proposed])
         copies = [
             copy
-            for copy in partial_copies(connection, self._pictures, asked.look, proposed)
+            for copy in partial_copies(connection, self._pictures, asked.look, candidates)
             if copy.evidence.bits <= query.max_distance and kind_of_part(copy.evidence, self._rule)
         ]
         transforms = [nearest_transform(copy.evidence) for copy in copies]

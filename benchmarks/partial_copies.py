@@ -80,8 +80,8 @@ def main(size: int, keep: Path | None, *, as_json: bool) -> None:
                 )
                 milliseconds(lambda points=points: propose_images(index, points), times["proposed"])
                 milliseconds(
-                    lambda points=points: agreeing_images(
-                        connection, look_at(points), propose_images(index, points)
+                    lambda points=points: list(
+                        agreeing_images(connection, [look_at(points)], [propose_images(index, points)])
                     ),
                     times["agreeing"],
                 )

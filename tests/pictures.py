@@ -97,3 +97,14 @@ def encoded(picture: Image.Image, form: str = "JPEG", **options: object) -> byte
     out = io.BytesIO()
     picture.save(out, form, **({"quality": 88} | options if form == "JPEG" else options))
     return out.getvalue()
+
+
+def detailed(number: int) -> Image.Image:
+    """A picture unlike the others, with much on it: blobs of all sizes."""
+    random = np.random.default_rng(number)
+    picture = np.zeros((480, 640, 3))
+    for cells in (6, 12, 24, 48, 96):
+        levels = random.normal(0, 40, (cells, cells, 3)).clip(-128, 127).astype(np.int16) + 128
+        layer = Image.fromarray(levels.astype(np.uint8)).resize((640, 480), Image.Resampling.BICUBIC)
+        picture += np.asarray(layer, float) - 128
+    return Image.fromarray((picture + 128).clip(0, 255).astype(np.uint8))

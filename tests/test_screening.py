@@ -6,7 +6,8 @@ from PIL import Image, ImageOps
 
 from app.ingest import Upload
 from app.parts import Parts
-from tests.pictures import drawn, encoded
+from app.removal import delete_image
+from tests.pictures import detailed, drawn, encoded
 
 
 def textured(seed: int) -> Image.Image:
@@ -36,3 +37,16 @@ def test_a_copy_in_which_no_keypoint_agrees_is_a_near_duplicate(parts: Parts, tu
     whole = drawn(4, (480, 360))
     assert callable(turned)
     assert verdict_of_second(parts, whole, turned(whole).resize((400, 300))) == "near_duplicate"
+
+
+def test_pictures_that_are_screened_together_find_what_each_was_cut_from(parts: Parts) -> None:
+    wholes = [encoded(detailed(seed), quality=90) for seed in range(4)]
+    crops = [encoded(detailed(seed).crop((60, 40, 560, 420)).rotate(7), quality=90) for seed in range(4)]
+    stored = parts.intake.take(
+        "A", [Upload("a.jpg", data) for data in wholes], client_id=None, labels={}
+    ).answers
+    gone = stored[2].row.image_id
+    delete_image(parts.engine, parts.intake.pictures, gone, actor="test")
+    found = parts.intake.take("B", [Upload("b.jpg", data) for data in crops], client_id=None, labels={})
+    told = [[match.image_id for match in answer.matches.rows] for answer in found.answers]
+    assert told == [[each.row.image_id] if each.row.image_id != gone else [] for each in stored]

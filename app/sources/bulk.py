@@ -34,7 +34,7 @@ from app.sources.taken import Piece, Taken, not_found, rejected, taken
 
 BATCH = 200
 """Pictures stored in one statement: their lock is held some 0.2 s, and other uploads wait for it."""
-_BATCH_SECONDS = 1.0  # a slow source is stored this often
+_BATCH_SECONDS = 4.0  # a slow source is stored this often
 _LOOKED_UP = 100  # pictures
 _REMEMBERED = 1000  # inputs
 _READERS = 2

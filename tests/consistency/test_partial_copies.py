@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 from sqlalchemy import Connection
 
 from app.collection import KeypointCollection, KeypointIndex
@@ -17,7 +16,7 @@ from app.ingest import Upload
 from app.parts import Parts, make_parts
 from app.screening import Answer
 from app.settings import Settings
-from tests.pictures import encoded
+from tests.pictures import detailed, encoded
 
 SOURCES = 12
 COPIES = 4
@@ -30,20 +29,9 @@ class NeverCatchingUp(KeypointCollection):
         return super().caught_up(connection) if self.current is None else self.current
 
 
-def source(number: int) -> Image.Image:
-    """A picture unlike the others, with much on it: blobs of all sizes."""
-    random = np.random.default_rng(number)
-    picture = np.zeros((480, 640, 3))
-    for cells in (6, 12, 24, 48, 96):
-        levels = random.normal(0, 40, (cells, cells, 3)).clip(-128, 127).astype(np.int16) + 128
-        layer = Image.fromarray(levels.astype(np.uint8)).resize((640, 480), Image.Resampling.BICUBIC)
-        picture += np.asarray(layer, float) - 128
-    return Image.fromarray((picture + 128).clip(0, 255).astype(np.uint8))
-
-
 def copies_of(number: int) -> list[bytes]:
     """Crops of one picture, no two of which whole-image hashes call copies."""
-    whole = source(number)
+    whole = detailed(number)
     boxes = [(0, 0, 500, 400), (120, 60, 640, 480), (60, 0, 600, 330), (0, 100, 420, 480)][:COPIES]
     return [encoded(whole.crop(box), quality=80 + place) for place, box in enumerate(boxes)]
 
