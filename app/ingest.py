@@ -75,6 +75,28 @@ class Arrival:
     source: Mapping[str, Any] | None = None
 
 
+@dataclass(slots=True)
+class _Fates:
+    """Ids of images whose rows were stored, and of those of whose rows nobody knows: the connection was lost while
+    they were committed, or the caller was interrupted. All others have none."""
+
+    created: set[UUID] = field(default_factory=set)
+    unknown: set[UUID] = field(default_factory=set)
+
+    @contextmanager
+    def inserting(self, ids: AbstractSet[UUID]) -> Iterator[None]:
+        """While rows of these are inserted. What an earlier attempt left unknown stays so."""
+        known = ids - self.unknown
+        self.unknown |= ids
+        try:
+            yield
+        except Exception as error:
+            if not session.outcome_unknown(error):
+                self.unknown -= known
+            raise
+        self.unknown -= known
+
+
 def once(call: Callable[[], Made]) -> Made:
     """Do it, and do not try again."""
     return call()
@@ -145,19 +167,19 @@ class Intake:
         The answers are in the order of the files, and as complete as those of `take`, which raises the same.
         `attempt` does each of the two steps; it may try again what raised, for both are safe to repeat.
         """
-        created: set[UUID] = set()
+        fates = _Fates()
         new = [new_image(each) for each in arrivals]
         keypoints = {each.image_id: each.fingerprinted.keypoints for each in arrivals}
 
         def insert() -> list[AnyRow]:
             with session.autocommit(self.engine) as connection:
-                return self._insert(connection, new, created)
+                return self._insert(connection, new, fates)
 
         def answer() -> list[Answer]:
             with session.autocommit(self.engine) as connection:
-                return self._answer(connection, rows, created, keypoints)
+                return self._answer(connection, rows, fates.created, keypoints)
 
-        with self._only_stored_files_stay(arrivals, created):
+        with self._only_stored_files_stay(arrivals, fates):
             rows: list[AnyRow] = attempt(insert)
         answers: list[Answer] = attempt(answer)
         return answers
@@ -229,35 +251,32 @@ class Intake:
             )
 
     @contextmanager
-    def _only_stored_files_stay(
-        self, arrivals: Sequence[Arrival], created: AbstractSet[UUID]
-    ) -> Iterator[None]:
-        """Erase at the end the files of what is not in `created`: a replay's, and those of a failed INSERT."""
-        unknown = False
+    def _only_stored_files_stay(self, arrivals: Sequence[Arrival], fates: "_Fates") -> Iterator[None]:
+        """Erase at the end the files of what was surely not stored: a replay's, and those of a failed INSERT."""
         try:
             yield
-        except Exception as error:
-            # Where the commit may have gone through unseen, the files stay: the sweep erases them if it did not.
-            unknown = session.outcome_unknown(error)
-            raise
         finally:
-            if not unknown:
-                self.refuse(*(item for item in arrivals if item.image_id not in created))
+            # Where the commit may have gone through unseen, the files stay: the sweep erases them if it did not.
+            self.refuse(*(item for item in arrivals if item.image_id not in fates.created | fates.unknown))
 
-    def _insert(self, connection: Connection, new: Sequence[NewImage], created: set[UUID]) -> list[AnyRow]:
-        """Return the live row of each image in its order; put the ids of those that are new into `created`."""
+    def _insert(self, connection: Connection, new: Sequence[NewImage], fates: "_Fates") -> list[AnyRow]:
+        """Return the live row of each image in its order, and tell the fate of all."""
         # The same bytes twice for one claim are one row, listed twice.
         wanted = {(item.claim_id, item.sha256): item for item in reversed(new)}
         found: dict[tuple[str, bytes], AnyRow] = {}
         for _ in range(INSERT_ATTEMPTS):
             missing = [item for key, item in reversed(wanted.items()) if key not in found]
-            for row in new_images.insert_images(connection, missing).values():
+            with fates.inserting({item.image_id for item in missing}):
+                inserted = new_images.insert_images(connection, missing)
+                fates.created |= inserted.keys()
+            for row in inserted.values():
                 found[row.claim_id, row.sha256] = row
             if replayed := wanted.keys() - found.keys():
                 found |= images.live_by_bytes(connection, replayed)
             # Also of an attempt before this one, whose commit went through unseen.
-            created |= {row.image_id for row in found.values()} & {item.image_id for item in new}
+            fates.created |= {row.image_id for row in found.values()} & {item.image_id for item in new}
             if len(found) == len(wanted):
+                fates.unknown.clear()
                 return [found[item.claim_id, item.sha256] for item in new]
         raise Unavailable(
             "the same pictures are being deleted and uploaded at the same moment; send them again"

@@ -94,7 +94,7 @@ def count_to_scan(connection: Connection) -> int:
     """How many those are."""
     waiting = select(func.count()).select_from(template)
     number: int = connection.execute(
-        waiting.where(LIVE, template.c.enabled, ~func.coalesce(SCANNED, False))
+        waiting.where(LIVE, _MADE, template.c.enabled, ~func.coalesce(SCANNED, False))
     ).scalar_one()
     return number
 

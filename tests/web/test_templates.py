@@ -911,6 +911,9 @@ def test_a_template_whose_keypoints_were_defined_anew_is_made_anew(
         time.sleep(0.05)
     assert matches(client, made_before)["total"] == 2
     assert client.get(f"/templates/{lost}/matches").status_code == 503  # that is not: none
+    with engine.connect() as connection:
+        jobs = connection.execute(text("SELECT count(*) FROM job WHERE kind = 'templates'")).scalar_one()
+    assert jobs <= 3  # two were made, one made anew; for what has no code there is nothing to do
     again = uploaded(client, "KD-3", encoded(picture, "PNG"))
     assert [each["template_id"] for each in again["templates"]] == [made_before]
 
