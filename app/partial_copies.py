@@ -25,7 +25,7 @@ from app.matching.candidates import Candidates, agreeing, rank
 from app.matching.evidence import Evidence, examine, examine_whole, unexamined
 from app.matching.near_keypoints import near
 from app.matching.overlaps import PROPOSING_BITS, Overlap, find_overlap
-from app.storage import Pictures, open_jpeg, open_rendition
+from app.storage import DamagedRenditionError, Pictures, open_jpeg, open_rendition
 
 log = logging.getLogger(__name__)
 
@@ -184,28 +184,35 @@ def _better(one: Evidence | None, other: Evidence | None) -> Evidence | None:
 
 
 def _evidence_of_whole(look: Look, rendition: bytes | None, transform: str) -> Evidence | None:
-    """None also where a rendition is gone: then the hashes alone tell."""
-    picture = _opened(look)
-    if picture is None or rendition is None:
+    """None also where a rendition is gone or damaged: then the hashes alone tell."""
+    picture, other = _opened(look), _grey(rendition)
+    if picture is None or other is None:
         return None
-    return examine_whole(picture, open_jpeg(rendition).convert("L"), transform)
+    return examine_whole(picture, other, transform)
 
 
 def _evidence(
     look: Look, row: AnyRow, overlap: Overlap, keypoints: Keypoints, rendition: bytes | None
 ) -> Evidence | None:
-    picture = _opened(look)
-    if picture is None or rendition is None:
+    picture, other = _opened(look), _grey(rendition)
+    if picture is None or other is None:
         # Deleted meanwhile, and the match is not stored; or lost, and then what is like it is told all the same.
         lost = "the image asked about" if picture is None else "it"
         log.warning("no rendition of %s: image %s is compared by keypoints alone", lost, row.image_id)
         size = normalised_size(row.width, row.height)
         return unexamined(look.keypoints, look.size, overlap, keypoints, size, page=bool(row.page))
-    return examine(picture, look.keypoints, open_jpeg(rendition).convert("L"), overlap, keypoints)
+    return examine(picture, look.keypoints, other, overlap, keypoints)
 
 
 def _opened(look: Look) -> Image.Image | None:
     try:
         return look.open()
     except FileNotFoundError:
+        return None
+
+
+def _grey(rendition: bytes | None) -> Image.Image | None:
+    try:
+        return None if rendition is None else open_jpeg(rendition).convert("L")
+    except DamagedRenditionError:
         return None

@@ -1,6 +1,7 @@
 """Patterns of damage, read: which cluster or template has what images, where, since when, and how they look."""
 
 import datetime as dt
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -19,7 +20,9 @@ from app.errors import InvalidValue, NotFound
 from app.fingerprints.keypoint_value import KEYPOINTS
 from app.fingerprints.value import COLOUR_BITS, PATTERN_WORDS, WHOLE_IMAGE_HASHES
 from app.matching.templates import COLOURS, PATTERN
-from app.storage import Pictures, open_jpeg
+from app.storage import DamagedRenditionError, Pictures, open_jpeg
+
+log = logging.getLogger(__name__)
 
 MEDOID, SINGLE = LINKAGES = ("medoid", "single")
 BITS_OF = dict.fromkeys(WHOLE_IMAGE_HASHES, 64) | {COLOURS: COLOUR_BITS, PATTERN: 64 * PATTERN_WORDS}
@@ -233,8 +236,14 @@ def draw_mean(connection: Connection, pictures: Pictures, owners: Owners, wanted
 
 
 def _shown(pictures: Pictures, rows: Sequence[AnyRow]) -> Iterator[tuple[AnyRow, Image.Image]]:
-    """Images with their renditions, but for those deleted between the look-up and here."""
+    """Images with their renditions, but for those deleted between the look-up and here, and damaged ones."""
     renditions = pictures.read_renditions([row.image_id for row in rows])
     for row, rendition in zip(rows, renditions, strict=True):
-        if rendition is not None:
-            yield row, open_jpeg(rendition)
+        if rendition is None:
+            continue
+        try:
+            picture = open_jpeg(rendition)
+        except DamagedRenditionError as error:
+            log.warning("image %s is not shown: %s", row.image_id, error)
+        else:
+            yield row, picture

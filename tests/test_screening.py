@@ -7,6 +7,8 @@ from PIL import Image, ImageOps
 from app.ingest import Upload
 from app.parts import Parts
 from app.removal import delete_image
+from app.screening import screen
+from app.storage.local import LocalPictures
 from tests.pictures import detailed, drawn, encoded
 
 
@@ -50,3 +52,17 @@ def test_pictures_that_are_screened_together_find_what_each_was_cut_from(parts: 
     found = parts.intake.take("B", [Upload("b.jpg", data) for data in crops], client_id=None, labels={})
     told = [[match.image_id for match in answer.matches.rows] for answer in found.answers]
     assert told == [[each.row.image_id] if each.row.image_id != gone else [] for each in stored]
+
+
+@pytest.mark.parametrize("kept", [0, 2000], ids=["empty", "torn off"])
+def test_a_damaged_rendition_keeps_no_later_image_from_being_compared(parts: Parts, kept: int) -> None:
+    whole, crop = detailed(1), detailed(1).crop((60, 40, 560, 420))
+    stored = parts.intake.take("A", [Upload("a.jpg", encoded(whole))], client_id=None, labels={}).answers
+    pictures = parts.intake.pictures
+    assert isinstance(pictures, LocalPictures)
+    rendition = pictures.files(stored[0].row.image_id).rendition
+    rendition.write_bytes(rendition.read_bytes()[:kept])
+    [answer] = parts.intake.take("B", [Upload("b.jpg", encoded(crop))], client_id=None, labels={}).answers
+    assert [match.image_id for match in answer.matches.rows] == [stored[0].row.image_id]
+    images = [answer.row.created_seq, stored[0].row.created_seq]
+    screen(parts.engine, parts.intake.screening, images)  # as the sweep does with what was never answered

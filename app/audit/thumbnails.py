@@ -6,7 +6,7 @@ from uuid import UUID
 from PIL import Image
 
 from app.errors import ClaimprintError
-from app.storage import Pictures, open_rendition
+from app.storage import Pictures
 
 SIDE = 160  # pixels, the longer one
 _QUALITY = 65
@@ -18,7 +18,7 @@ UNREADABLE = "its picture can't be read"
 def thumbnail(pictures: Pictures, image_id: UUID) -> bytes | str:
     """A JPEG of an image, or, in words, why there is none: a report goes on without it."""
     try:
-        with open_rendition(pictures, image_id) as picture:
+        with Image.open(io.BytesIO(pictures.read_rendition(image_id)), formats=["JPEG"]) as picture:
             picture.draft("RGB", (SIDE, SIDE))
             picture.thumbnail((SIDE, SIDE), Image.Resampling.HAMMING)
             file = io.BytesIO()

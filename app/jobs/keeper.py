@@ -9,6 +9,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID, uuid4
@@ -151,18 +153,32 @@ class Keeper:
         return erased
 
     def _sweep_once(self) -> None:
-        try:
+        screened = erased = 0
+        with _step("what is to be filled in"):
             ask_for_fill(self._engine)
+        with _step("templates"):
             scan_outgrown(self._engine)
+        with _step("workers"):
             forget_silent_workers(self._engine, 10 * self._settings.job_stale_seconds)
+        with _step("images"):
             screened = screen_unanswered(self._engine, self._parts.intake.screening)
+        with _step("files"):
             erased = self._erase_orphans()
+        with _step("reports"):
             erase_reports(self._engine, self._parts.reports)
-        except (SQLAlchemyError, ClaimprintError) as error:
-            log.warning("the sweep broke off: %s", session.translated(error))
-        else:
-            if screened or erased:
-                log.info("swept: %s images screened, files of %s erased", screened, erased)
+        if screened or erased:
+            log.info("swept: %s images screened, files of %s erased", screened, erased)
+
+
+@contextmanager
+def _step(swept: str) -> Iterator[None]:
+    """One step of a sweep: that it fails, each time even, keeps no other from being done."""
+    try:
+        yield
+    except (SQLAlchemyError, ClaimprintError) as error:
+        log.warning("the sweep of %s broke off: %s", swept, session.translated(error))
+    except Exception:
+        log.exception("the sweep of %s failed", swept)
 
 
 def _run(job: AnyRow, runner: UUID, parts: Parts) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from app.storage.pictures import Pictures
 from app.storage.places import open_pictures
-from app.storage.renditions import open_jpeg, open_rendition
+from app.storage.renditions import DamagedRenditionError, open_jpeg, open_rendition
 from app.storage.reports import Reports
 
-__all__ = ["Pictures", "Reports", "open_jpeg", "open_pictures", "open_rendition"]
+__all__ = ["DamagedRenditionError", "Pictures", "Reports", "open_jpeg", "open_pictures", "open_rendition"]
