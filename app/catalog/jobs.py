@@ -106,6 +106,19 @@ def report_progress(
     return "cancel" if asked else "go on"
 
 
+def progress_before(connection: Connection, own: AnyRow) -> dict[str, Any]:
+    """What an earlier runner reported of a job, or of the last job that did the same where that did not succeed."""
+    if own.progress:
+        return dict(own.progress)
+    last = connection.execute(
+        select(job.c.state, job.c.progress)
+        .where(job.c.kind == own.kind, job.c.params == own.params, job.c.id < own.id)
+        .order_by(job.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return {} if last is None or last.state == "succeeded" else dict(last.progress or {})
+
+
 def finish_job(
     connection: Connection,
     *,

@@ -25,6 +25,11 @@ class Progress:
         self._runner = runner
         self._reported = 0.0
 
+    def before(self) -> dict[str, Any]:
+        """What was reported last by a runner before this one, of this job or of one like it that broke off."""
+        with self._engine.connect() as connection:
+            return jobs.progress_before(connection, self._job)
+
     def confirm(self, connection: Connection, progress: dict[str, Any]) -> None:
         """Write in the transaction of `connection` that the job is still this runner's. Raises Cancelled.
 

@@ -48,14 +48,24 @@ class Counts:
 def rehash(parts: Parts, progress: Progress, read: Read, step: str) -> Counts:
     """Compute the fingerprints of all rows that `read` gives, in a decoding process of the job's own.
 
-    Where one that was there is another now, all images are screened anew at the end.
+    Where one that was there is another now, all images are screened anew at the end: also where a runner before
+    this one stored it, and broke off.
     """
-    counts = Counts()
+    counts = Counts(moved=progress.before().get("moved", 0))
+
+    def report(total: int, *, at_once: bool = False) -> None:
+        progress.report({"step": step, "total": total, **asdict(counts)}, at_once=at_once)
+
+    told = False
     pool = DecodePool(1, decode_limits(parts.settings), max_queued=1)
     try:
         for row, total in _rows(parts.engine, read):
-            _rehash_one(parts, pool, row, counts, only_lacking=read is images.to_fill)
-            progress.report({"step": step, "total": total, **asdict(counts)})
+            rehashed = _rehashed(parts, pool, row, counts, only_lacking=read is images.to_fill)
+            # The first that moves is told before it is stored: whoever goes on from here has to know of it.
+            report(total, at_once=counts.moved > 0 and not told)
+            told = counts.moved > 0
+            if rehashed is not None:
+                _store(parts, counts, rehashed)
     finally:
         pool.close()
     if counts.moved:
@@ -110,18 +120,19 @@ def _looked_at(
     return None, False
 
 
-def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, only_lacking: bool) -> None:
-    """Store the image's fingerprint where it is another; or of what comes from a rendition, only what it lacks."""
+def _rehashed(
+    parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, only_lacking: bool
+) -> images.Rehashed | None:
+    """The image's fingerprint where it is another; or of what comes from a rendition, only what it lacks."""
     counts.images += 1
     found, from_rendition = _looked_at(parts, pool, row, only_lacking=only_lacking)
     if found is None:
         counts.failed += 1
-        return
+        return None
     counts.from_rendition += from_rendition
     if only_lacking and from_rendition and row.whash_db4 is not None:
         counts.moved += 1  # others were compared without its keypoints
-        _store(parts, counts, images.Rehashed(row.created_seq, {}, None, found.pattern, found.keypoints))
-        return
+        return images.Rehashed(row.created_seq, {}, None, found.pattern, found.keypoints)
     values, segments = pixel_columns(found), found.fingerprint.segments
     if from_rendition:
         # A rendition has other pixels than it was made of: what tells the same pixels is what was uploaded.
@@ -136,9 +147,8 @@ def _rehash_one(parts: Parts, pool: DecodePool, row: AnyRow, counts: Counts, *, 
         or _stored(parts.engine, row)
         != ([column_values(segment) for segment in segments], found.pattern.to_bytes())
     ):
-        _store(
-            parts, counts, images.Rehashed(row.created_seq, values, segments, found.pattern, found.keypoints)
-        )
+        return images.Rehashed(row.created_seq, values, segments, found.pattern, found.keypoints)
+    return None
 
 
 def _store(parts: Parts, counts: Counts, rehashed: images.Rehashed) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.catalog import jobs
-from app.jobs import keeper
+from app.jobs import keeper, rehash
 from app.jobs.fill import ask_for_fill
 from app.parts import Parts
 from tests.pictures import drawn, encoded, photo, receipt
@@ -359,3 +359,27 @@ def test_jobs_of_two_kinds_run_beside_each_other(
     assert client.get(f"/jobs/{long.job_id}").json()["state"] == "running"
     going_on.set()
     assert finished(client, str(long.job_id))["result"] == {"waited": True}
+
+
+def test_what_moved_in_a_rehash_that_broke_off_is_screened_by_the_next(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for claim_id in ("KD-1", "KD-2"):
+        uploaded(client, claim_id, encoded(photo()))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE image SET phash = phash # 1 WHERE claim_id = 'KD-1'"))
+    store = rehash._store
+
+    def breaking_off(*given: Any) -> None:
+        store(*given)
+        raise RuntimeError("the process is killed")
+
+    def run() -> Any:
+        return finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rehash, "_store", breaking_off)
+        assert run()["state"] == "failed"
+    result = run()["result"]["rehash"]
+    assert (result["changed"], result["rescreened"]) == (0, 2)
+    assert run()["result"]["rehash"]["rescreened"] == 0
