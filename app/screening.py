@@ -37,7 +37,7 @@ from app.storage import Pictures
 log = logging.getLogger(__name__)
 
 # Images that are searched for together: with more, little is gained, and more is in memory.
-_SEARCHED_AT_ONCE = 20
+_SEARCHED_AT_ONCE = 40
 MATCHES_IN_ANSWER = 100
 # What matches images in more other claims than that is a hub: a logo, a form, a picture that everybody sends.
 HUB_CLAIMS = 20

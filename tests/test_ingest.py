@@ -214,6 +214,9 @@ def test_what_ends_a_run_early_is_told_by_its_exit_code(folder: Path, tmp_path: 
     wrong = run(tmp_path, "ingest", str(folder), "--claim-from", "regex", "--claim-regex", "x(")
     assert wrong.returncode == 2
     assert "pattern" in wrong.stderr
+    nowhere = run(tmp_path, "ingest", "ftp://host/claims", "--claim-from", "parent")
+    assert nowhere.returncode == 2
+    assert "again" not in nowhere.stderr  # it would come no further
     away = run(
         tmp_path, "ingest", str(folder), "--claim-from", "parent", database_url="postgresql://127.0.0.1:1/x"
     )

@@ -1,9 +1,14 @@
 """What uploads are told of pictures that are alike and no copies."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from app import partial_copies
+from app.fingerprints.keypoint_value import Keypoints
+from app.index.set_tables import Hits
 from app.ingest import Upload
 from app.parts import Parts
 from app.removal import delete_image
@@ -66,3 +71,26 @@ def test_a_damaged_rendition_keeps_no_later_image_from_being_compared(parts: Par
     assert [match.image_id for match in answer.matches.rows] == [stored[0].row.image_id]
     images = [answer.row.created_seq, stored[0].row.created_seq]
     screen(parts.engine, parts.intake.screening, images)  # as the sweep does with what was never answered
+
+
+@pytest.mark.parametrize(("found", "together"), [(0, [4, 8, 16, 12]), (30, [4, 3, 3]), (1000, [4, 1, 1])])
+def test_fewer_pictures_are_searched_for_together_the_more_is_found(
+    monkeypatch: pytest.MonkeyPatch, found: int, together: list[int]
+) -> None:
+    asked: list[int] = []
+
+    def near(_index: object, pictures: list[Keypoints], _radius: int) -> list[Hits]:
+        asked.append(len(pictures))
+        return [Hits.room(found)] * len(pictures)
+
+    monkeypatch.setattr(partial_copies, "near", near)
+    monkeypatch.setattr(partial_copies, "_ranked", lambda _hits, keypoints: keypoints)
+    monkeypatch.setattr(partial_copies, "_MOST_HITS", 100)
+    pictures = [
+        Keypoints(np.empty(0, np.uint64), np.empty((0, 4), np.float32), np.empty(0, np.uint8))
+        for _ in range(40)
+    ]
+    proposed = partial_copies.propose_earlier(SimpleNamespace(index=None), pictures, [1] * 40)  # type: ignore[arg-type]
+    assert [id(each) for each in proposed] == [id(each) for each in pictures]
+    assert asked[: len(together)] == together
+    assert sum(asked) == 40

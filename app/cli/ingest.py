@@ -17,7 +17,7 @@ import click
 from app.allocation import give_large_blocks_back
 from app.cli.opened import UNAVAILABLE, open_database, read_settings
 from app.cli.tally import Tally
-from app.errors import ClaimprintError
+from app.errors import ClaimprintError, Conflict, StorageFull, Unavailable
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from app.sources.taken import Taken
 
 SOME_REJECTED = 1
+CAN_NOT_RUN = 2  # as for an option that makes no sense
 _EXECUTORS = "processes, or dask://host:port"
 
 
@@ -117,7 +118,6 @@ def _take_in(
     as_json: bool,
 ) -> int:
     """Take all in; return the exit code."""
-    from app.errors import StorageFull, Unavailable
     from app.sources.bulk import Bulk
     from app.sources.claim_rules import Table
     from app.sources.inputs import inputs_of, name_of
@@ -190,8 +190,12 @@ def _ending_with_a_word() -> Iterator[None]:
         said = "nobody reads the answers any more"
     except KeyboardInterrupt:
         said = "ended by Ctrl-C"
-    except ClaimprintError as error:
+    except (Unavailable, StorageFull, Conflict) as error:
         said = error.message
+    except ClaimprintError as error:
+        # No second run would come further: an address of no known kind, the pictures of another database.
+        click.echo(f"claimprint: {error.message}", err=True)
+        sys.exit(CAN_NOT_RUN)
     except SQLAlchemyError as error:
         translated = session.translated(error)
         if not isinstance(translated, ClaimprintError):
@@ -255,8 +259,10 @@ def _show(item: "Taken", *, as_json: bool) -> None:
         click.echo(f"{item.where}: rejected: {item.error.message}", err=True)
     elif item.state != SKIPPED and item.answer is not None and item.answer.verdict in COPIES:
         own = item.answer.row
-        other = next(row for row in item.answer.matches.rows if row.claim_id != own.claim_id)
-        click.echo(f"{item.where}: {item.verdict} of image {other.image_id} in claim {other.claim_id}")
+        # None where so much in its own claim is like it that no other is among the best that are told.
+        other = next((row for row in item.answer.matches.rows if row.claim_id != own.claim_id), None)
+        found = "" if other is None else f" of image {other.image_id} in claim {other.claim_id}"
+        click.echo(f"{item.where}: {item.verdict}{found}")
 
 
 def _as_json(item: "Taken") -> dict[str, Any]:

@@ -6,6 +6,7 @@ statement. What is between any two of these is bounded in number and bytes.
 """
 
 import hashlib
+import logging
 import math
 import threading
 import time
@@ -32,6 +33,8 @@ from app.sources.pdf import PdfReaders
 from app.sources.room import Room
 from app.sources.taken import Piece, Taken, not_found, rejected, taken
 
+log = logging.getLogger(__name__)
+
 BATCH = 200
 """Pictures stored in one statement: their lock is held some 0.2 s, and other uploads wait for it."""
 _BATCH_SECONDS = 4.0  # a slow source is stored this often
@@ -39,6 +42,7 @@ _LOOKED_UP = 100  # pictures
 _REMEMBERED = 1000  # inputs
 _READERS = 2
 _ROOM_BYTES = 256 << 20  # of pictures that were read and are not stored yet
+_MOST_UNREADABLE = 8  # inputs, one after the other: then it is not one file, but the disk or the network
 _END = object()
 
 
@@ -102,6 +106,8 @@ class Bulk:
         self._done: SimpleQueue[object] = SimpleQueue()  # Taken, _Received, _Read, an exception, _END
         self._reading = threading.Lock()
         self._readers_left = _READERS
+        self._unreadable = 0  # inputs since the last that could be read
+        self._left = False
 
     def take(self, inputs: Sequence[Input | Refused]) -> Generator[Taken, None, None]:
         """Take all inputs in and yield what became of each picture, once it is durable and in the journal.
@@ -116,7 +122,7 @@ class Bulk:
             yield from known
             unread += rest
         yield from self._take_unread(unread)
-        self.broke_off = self.stop.is_set()
+        self.broke_off = self.stop.is_set() or self._left
 
     def _take_unread(self, inputs: Sequence[Input]) -> Iterator[Taken]:
         under_way: dict[int, _UnderWay] = {}
@@ -224,7 +230,12 @@ class Bulk:
                     source = next(inputs, None)
                 if source is None:
                     break
-                self._read_one(source)
+                try:
+                    self._read_one(source)
+                except Unavailable as error:
+                    self._leave(source, error)
+                else:
+                    self._unreadable = 0
         finally:
             with self._reading:
                 self._readers_left -= 1
@@ -241,9 +252,19 @@ class Bulk:
                 self._room.take(len(item.data))
                 self._pass_on(source, item)
             else:
+                found = not_found(source, item)
                 self._room.take(0)
-                self._done.put(not_found(source, item))
+                self._done.put(found)
         self._done.put(_Read(source, pieces))
+
+    def _leave(self, source: Input, error: Unavailable) -> None:
+        """One input that can't be read now holds up none after it: the next run reads it. Several do, and raise."""
+        with self._reading:
+            self._unreadable += 1
+            self._left = True
+            if self._unreadable == _MOST_UNREADABLE:
+                raise error
+        log.warning("%s is left for the next run: %s", source.name, error.message)
 
     def _pass_on(self, source: Input, found: Found) -> None:
         try:

@@ -40,7 +40,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with full_disk_is_an_answer():
+            self._file.close()  # it writes what is still to be written
 
     def remembered(self, name: str, stamp: str) -> Sequence[UUID] | None:
         """The images of an input that was taken in whole, with nothing rejected, while it had that stamp.

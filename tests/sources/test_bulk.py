@@ -20,7 +20,7 @@ from app.removal import delete_image
 from app.sources import patience
 from app.sources.bulk import Bulk
 from app.sources.claim_rules import claim_rule
-from app.sources.inputs import inputs_of
+from app.sources.inputs import LocalFile, inputs_of
 from app.sources.journal import Journal
 from app.sources.limits import Limits
 from app.sources.room import Room
@@ -247,6 +247,53 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(
     for each in taken:
         assert each.answer is not None
         assert parts.pictures.read_rendition(each.answer.row.image_id)
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Files whose name begins so can't be read now, as on a disk that fails or a server that is away."""
+    opened = LocalFile.open
+
+    def open_or_not(file: LocalFile) -> Any:
+        if file.file_name.startswith(name):
+            raise Unavailable("the file can't be read now: Input/output error")
+        return opened(file)
+
+    monkeypatch.setattr(LocalFile, "open", open_or_not)
+
+
+def test_an_input_that_can_not_be_read_now_holds_up_no_other(
+    parts: Parts,
+    folder: Path,
+    tmp_path: Path,
+    take: Callable[..., list[Taken]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rule = claim_rule("regex", pattern=PATTERN)
+    with monkeypatch.context() as patch, Journal(tmp_path / "journal.jsonl") as journal:
+        unreadable(patch, "B 2")
+        bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest="rule", at_once=3, stale_seconds=1800)
+        assert states(list(bulk.take(list(inputs_of([str(folder)]))))) == {"stored": 3}
+        assert bulk.broke_off  # and the exit code says so
+    assert states(take(folder)) == {"already there": 3, "stored": 1}
+
+
+def test_many_inputs_that_can_not_be_read_end_the_run(
+    tmp_path: Path, take: Callable[..., list[Taken]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        (tmp_path / f"{number},x.jpg").write_bytes(b"not reached")
+    unreadable(monkeypatch, "")
+    with pytest.raises(Unavailable):
+        take(tmp_path)
+
+
+def test_a_journal_that_finds_no_room_at_its_end_says_so(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal._file.close()
+    journal._file = Path("/dev/full").open("wb")  # noqa: SIM115
+    journal.write(input="a", state="stored")
+    with pytest.raises(StorageFull):
+        journal.__exit__()
 
 
 def test_a_full_disk_ends_the_run_and_the_next_goes_on(
