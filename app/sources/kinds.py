@@ -43,6 +43,9 @@ _UNREAD = {
     b"MSCF\x00\x00\x00\x00": "cabinet archives",
     b"!BDN": "Outlook data files (.pst)",
 }
+# RFC 5652: a whole message that is signed or encrypted; what is a signature alone, or certificates, begins so too.
+_SEALED = re.compile(rb"\x30.{1,5}\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07[\x02\x03]", re.DOTALL)
+_SIGNATURES = frozenset({".p7s", ".p7b", ".p7c"})
 _PDF = re.compile(rb"%PDF-[0-9]")
 _PDF_WITHIN = 1024  # Adobe's implementation note 13: some mailers put lines of their own before it
 _BITMAP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
@@ -81,6 +84,8 @@ def kind_of(head: bytes, name: str) -> Kind:
     if kind is not None:
         return kind
     ending = PurePosixPath(name).suffix.lower()
+    if _SEALED.match(head):
+        return Kind.OTHER if ending in _SIGNATURES else Kind.UNREAD
     if ending == ".eml" and head:
         return Kind.LETTER
     return Kind.PICTURE if ending in _PICTURE_ENDINGS else Kind.OTHER
@@ -113,5 +118,9 @@ def is_picture(head: bytes) -> bool:
 
 def unread(head: bytes) -> UnsupportedFormat:
     """Return the error for a container that can't be opened: nobody may take it for one without pictures."""
+    if _SEALED.match(head):
+        return UnsupportedFormat(
+            "Messages signed or encrypted as a whole (smime.p7m) are not read; save what is inside."
+        )
     thing = next(thing for magic, thing in _UNREAD.items() if head.startswith(magic))
     return UnsupportedFormat(f"{thing[0].upper()}{thing[1:]} are not read; unpack it first.")

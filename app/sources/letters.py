@@ -42,10 +42,14 @@ _ENCRYPTED = {"multipart/encrypted", "application/pkcs7-mime", "application/x-pk
 _SIGNED_ONLY = "signed-data"
 _DATA_URI = re.compile(rb"data:image/[\w.+-]{1,40};base64,([A-Za-z0-9+/=%\s]+)", re.ASCII)
 _SPACE = b" \t\r\n\f\v"
+# How Outlook keeps a signed message: as an attachment that begins with this header, and has no others.
+_WHOLE = re.compile(rb"content-type:[ \t\r\n]*multipart/", re.IGNORECASE)
 
 
 def is_letter(head: bytes) -> bool:
     """Whether a file that begins like this has the headers of a message; nothing else tells one."""
+    if _WHOLE.match(head):
+        return True
     block = re.split(rb"\r?\n\r?\n", head.removeprefix(b"\xef\xbb\xbf"), maxsplit=1)[0]
     names: set[bytes] = set()
     for number, line in enumerate(block.splitlines(keepends=True)):
@@ -141,6 +145,12 @@ def _parts(message: EmailMessage, outer: tuple[Step, ...], limits: Limits) -> Me
         steps = (*outer, replace(envelope, name=name, position=position))
         if part.get_content_type() in _ENCRYPTED and part.get_param("smime-type") != _SIGNED_ONLY:
             yield Broken(steps, UnsupportedFormat("The message is encrypted."))
+        elif part.get_content_type().endswith("pkcs7-signature"):
+            yield Passed(steps)
+        elif part.get_content_maintype() == "multipart" and str(part.get_payload()).strip():
+            yield Broken(
+                steps, BrokenPicture("Its parts can't be told apart: the boundary between them is missing.")
+            )
         elif part.get_content_maintype() == "message" and part.is_multipart():
             yield from _messages_in(part, steps, limits)
         else:

@@ -146,6 +146,35 @@ def test_an_encrypted_message_is_refused() -> None:
     assert "encrypted" in item.error.message
 
 
+# The outermost of a signed message, as openssl writes it.
+SIGNED = bytes.fromhex("3080 0609 2a864886f70d010702 a080 3080 020101")
+
+
+def test_a_message_that_is_signed_as_a_whole_is_refused_and_a_signature_beside_one_is_none() -> None:
+    header = b"Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m\r\n"
+    (item,) = contents(
+        TEXT + header + b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(SIGNED)
+    )
+    assert "smime.p7m" in item.error.message
+    (item,) = contents(zipped([("smime.p7m", SIGNED)]))
+    assert "smime.p7m" in item.error.message
+    message = letter([("a.jpg", jpeg()), ("smime.p7s", SIGNED)])
+    message.add_attachment(SIGNED, maintype="application", subtype="pkcs7-signature")
+    items = contents(bytes(message))
+    assert len(found(items)) == 1
+    assert not refused(items)
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b"; boundary=b", b"; boundary=b\r\nContent-Transfer-Encoding: base64"]
+)
+def test_parts_that_can_not_be_told_apart_are_reported(header: bytes) -> None:
+    body = b"--a\r\nContent-Type: image/jpeg\r\n\r\n..."
+    (item,) = contents(TEXT + b"Content-Type: multipart/mixed" + header + b"\r\n\r\n" + body)
+    assert isinstance(item.error, BrokenPicture)
+    assert "boundary" in item.error.message
+
+
 def test_a_message_over_its_limits_is_refused() -> None:
     (item,) = contents(bytes(letter([("a.jpg", jpeg())])), max_message_bytes=1000)
     assert item.error.limit == 1000

@@ -1,5 +1,6 @@
 """Messages as Outlook saves them."""
 
+import email.policy
 import struct
 
 import pytest
@@ -148,3 +149,12 @@ def test_what_the_attachments_of_a_message_unpack_to_is_bounded() -> None:
     assert item.error.limit == 50_000
     items = contents(data, max_file_bytes=10, max_unpacked_bytes=90_000, max_unpacked_ratio=0)
     assert items[-1].error.limit == 90_000
+
+
+def test_a_signed_message_is_the_message_that_outlook_keeps_of_it() -> None:
+    letter_bytes = letter([("a.jpg", jpeg())]).as_bytes(policy=email.policy.SMTP)
+    body = letter_bytes[letter_bytes.index(b"Content-Type: multipart/mixed") :]
+    whole = body.replace(b"MIME-Version: 1.0\r\n", b"")
+    (item,) = found(contents(outlook([("smime.p7m", whole)]).to_bytes()))
+    assert item.data == jpeg()
+    assert [step.kind for step in item.steps] == ["message", "message"]
