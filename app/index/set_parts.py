@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from app.index.set_tables import Hits, SetTables
 from app.index.set_tail import SetTail
 
-# Tables so many times as large as all after them are left alone: so there are 5 of 24 million hashes, and each hash
-# is written 8 times on each way from one to the next.
-SHARE = 8
+# Tables so many times as large as all after them are left alone: so there are 3 of 24 million hashes, for each
+# takes its share of a search. Each hash is written 24 times on the way from one to the next, mostly by copying.
+SHARE = 24
+DEAD_SHARE = 8  # tables of which one hash in so many is dead are made anew
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +74,7 @@ def due(parts: Sequence[SetPart]) -> int | None:
     for number in range(len(parts) - 1, -1, -1):
         part = parts[number]
         dead = len(part.tables) - part.living
-        if SHARE * dead > len(part.tables) or (after and part.living < SHARE * after):
+        if DEAD_SHARE * dead > len(part.tables) or (after and part.living < SHARE * after):
             first = number
         after += part.living
     return first
@@ -106,6 +107,14 @@ def contents_of(parts: Sequence[SetPart], tail: SetTail, clock: int) -> SetConte
 
 def merged(parts: Sequence[SetPart], tail: SetTail, clock: int) -> list[SetPart]:
     """One part of all that lives at `clock`, or none."""
+    if parts and not parts[0].died.any():
+        # Mostly all else came after what the first has, and is put among it key by key.
+        rest = contents_of(parts[1:], tail, clock)
+        tables = parts[0].tables
+        if len(rest.hashes):
+            extended = tables.extended(rest.hashes, rest.tags, rest.owners, rest.counts)
+            if extended is not None:
+                return [SetPart.of(extended)]
     contents = contents_of(parts, tail, clock)
     if not len(contents.hashes):
         return []

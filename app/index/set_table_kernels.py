@@ -152,6 +152,51 @@ def fill_set_table(
         _order_keys(begins, low, rest, positions)
 
 
+@compiled(types.void(*2 * (_keys, _keys, _rests, _keys), types.int64, _keys, _keys, _rests, _keys))
+def join_set_tables(
+    begins: Keys,
+    low: Keys,
+    rest: Rests,
+    positions: Keys,
+    later_begins: Keys,
+    later_low: Keys,
+    later_rest: Rests,
+    later_positions: Keys,
+    by: int,
+    all_begins: Keys,
+    all_low: Keys,
+    all_rest: Rests,
+    all_positions: Keys,
+) -> None:
+    """Make one table of two of the same keys: of each key the hashes of both, ordered by what is compared first.
+
+    Positions in the second are moved by `by`; where there are none, the hashes of the second come last.
+    """
+    keeps_order = positions.size > 0
+    to = np.int64(0)
+    for key in range(begins.size - 1):
+        all_begins[key] = to
+        place, end = np.int64(begins[key]), np.int64(begins[key + 1])
+        later, later_end = np.int64(later_begins[key]), np.int64(later_begins[key + 1])
+        while place < end or later < later_end:
+            takes_later = place == end or (
+                keeps_order and later < later_end and later_low[later] < low[place]
+            )
+            if takes_later:
+                all_low[to], all_rest[to] = later_low[later], later_rest[later]
+                if keeps_order:
+                    all_positions[to] = later_positions[later] + np.uint32(by)
+                later += 1
+            else:
+                all_low[to], all_rest[to] = low[place], rest[place]
+                if keeps_order:
+                    all_positions[to] = positions[place]
+                place += 1
+            to += 1
+    all_begins[begins.size - 1] = to
+    all_low[to:] = 0
+
+
 @compiled(types.void(*_tables, types.uint64[:, ::1], _marks, _keys, _keys, _ids, _hashes, types.uint8[::1]))
 def unfold_sets(
     begins: NDArray[np.uint32],

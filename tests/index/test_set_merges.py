@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.index import sets
+from app.index import set_parts, sets
 from app.index.set_parts import SetPart
 from app.index.set_tail import SetTail
 from app.index.sets import SetIndex
@@ -100,6 +100,8 @@ TestChangesAgainstDict.settings = settings(max_examples=40, stateful_step_count=
 def test_what_is_found_due_is_merged_before_a_writer_merges_it_too(monkeypatch):
     monkeypatch.setattr(sets, "_TAIL", 8)
     monkeypatch.setattr(sets, "_WRITERS_OWN", 200)
+    monkeypatch.setattr(sets, "SHARE", 8)
+    monkeypatch.setattr(set_parts, "SHARE", 8)
     monkeypatch.setattr(SetIndex, "_merge_if_due", lambda _: None)
     index, model = SetIndex(), {}
 

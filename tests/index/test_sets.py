@@ -12,7 +12,18 @@ from app.index.set_tables import SetTables
 from app.index.set_tail import SetTail
 from app.index.sets import SetIndex
 from tests.index.drawn import collections, noise, random_hashes
-from tests.index.set_models import RADII, as_queries, built, cut, holds, plain_near, put, rows
+from tests.index.set_models import (
+    RADII,
+    as_arrays,
+    as_queries,
+    built,
+    cut,
+    holds,
+    plain_near,
+    put,
+    rows,
+    tags_of,
+)
 
 
 @pytest.fixture
@@ -28,6 +39,48 @@ def test_tables_find_what_comparing_finds(collection, counts, radius):
     hashes, _, queries = collection
     model = cut(hashes, counts)
     assert rows(built(model).near(as_queries(queries), radius)) == plain_near(model, queries, radius)
+
+
+@settings(max_examples=60, deadline=None)
+@given(collections(), st.integers(1, 6), st.sampled_from(RADII))
+def test_extended_tables_find_what_comparing_finds(collection, each, radius):
+    hashes, _, queries = collection
+    model = cut(hashes, [each] * (len(hashes) // each))
+    tables, index = None, SetIndex()
+    for owner, own in model.items():
+        if len(own):
+            codes, owners, counts = as_arrays({owner: own})
+            one = codes, tags_of({owner: own}), owners, counts
+            tables = SetTables.build(*one) if tables is None else tables.extended(*one)
+    if tables is not None:
+        index = SetIndex([tables])
+    assert rows(index.near(as_queries(queries), radius)) == plain_near(model, queries, radius)
+    holds(index, model)
+
+
+@pytest.mark.parametrize("kind", ["random", "near each other", "in one band", "copies", "equal"])
+def test_tables_are_extended_by_later_sets_alone_that_leave_their_keys(kind, monkeypatch):
+    monkeypatch.setattr(set_tables, "_SCANNED_NS", 1e12)
+    hashes, tags = many(kind), np.arange(30_000).astype(np.uint8)
+    counts = np.array([300] * 100)
+
+    def parts(first, last):
+        own = slice(first * 300, last * 300)
+        return hashes[own], tags[own], np.arange(first, last), counts[first:last]
+
+    extended = SetTables.build(*parts(0, 80)).extended(*parts(80, 100))
+    assert extended is not None
+    whole = SetTables.build(*parts(0, 100))
+    queries = hashes[::6000] ^ noise(5, 3, seed=5)
+    own = SetIndex([extended]), SetIndex([whole])
+    found, wanted = (index.near(queries[: 1 if kind == "equal" else 5], 6) for index in own)
+    for one, other in zip(found.columns, wanted.columns, strict=True):
+        assert np.array_equal(one, other)
+    for one, other in zip(own[0].contents(), own[1].contents(), strict=True):
+        assert np.array_equal(one, other)
+    assert SetTables.build(*parts(1, 80)).extended(*parts(0, 1)) is None
+    monkeypatch.setattr(set_tables, "LEAST_KEY_BITS", 2)
+    assert SetTables.build(*parts(0, 10)).extended(*parts(10, 100)) is None
 
 
 @settings(max_examples=60, deadline=None)
