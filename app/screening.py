@@ -13,6 +13,7 @@ from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
 from app.catalog.template_matches import ShownTemplates, templates_of
 from app.collection import Collection, KeypointCollection, KeypointIndex, TableIndex
+from app.errors import Unavailable
 from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import (
     COLUMN_OF,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 # Images that are searched for together: with more, little is gained, and more is in memory.
 _SEARCHED_AT_ONCE = 40
+_SCREENED_AGAIN = 3
 MATCHES_IN_ANSWER = 100
 # What matches images in more other claims than that is a hub: a logo, a form, a picture that everybody sends.
 HUB_CLAIMS = 20
@@ -84,12 +86,15 @@ def screen_rows(
     screening: Screening,
     rows: Sequence[AnyRow],
     keypoints: Mapping[UUID, Keypoints] = MappingProxyType({}),
+    *,
+    tries: int = _SCREENED_AGAIN,
 ) -> set[int]:
     """Find and store the matches of committed images (columns COMPARED), each against all before it.
 
     And the templates that they show. Return the row ids of those that have any of either. Idempotent: doing it
     again stores the same. `keypoints` are those of images that were decoded just now, by image id: all others are
-    looked at again. `connection` is in autocommit mode.
+    looked at again. `connection` is in autocommit mode. Images that change meanwhile are read and screened again;
+    raises Unavailable where one changes each time.
     """
     # After the commit of every row and before the search: this order is the promise.
     committed = max((row.created_seq for row in rows), default=0)
@@ -111,7 +116,12 @@ def screen_rows(
     showing = recognise(connection, index.templates, [row.created_seq for row in rows])
     # Last, for it marks the images as screened.
     read_at = max((row.change_seq for row in rows), default=0)
-    matches.store_screening(connection, [row.id for row in rows], found, up_to=read_at)
+    marked = matches.store_screening(connection, [row.id for row in rows], found, up_to=read_at)
+    left = [row.created_seq for row in rows if row.id not in marked]
+    if left and (changed := images.to_compare(connection, left)):
+        if not tries:
+            raise Unavailable("the images are changed all the time by a job; send them again")
+        showing |= screen_rows(connection, screening, changed, tries=tries - 1)
     return showing.union(*((match.later_id, match.earlier_id) for match in found))
 
 

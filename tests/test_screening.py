@@ -1,12 +1,18 @@
 """What uploads are told of pictures that are alike and no copies."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from sqlalchemy import Connection, text
 
 from app import partial_copies
+from app.catalog import images
+from app.catalog.rows import AnyRow
+from app.errors import Unavailable
 from app.fingerprints.keypoint_value import Keypoints
 from app.index.set_tables import Hits
 from app.ingest import Upload
@@ -69,8 +75,8 @@ def test_a_damaged_rendition_keeps_no_later_image_from_being_compared(parts: Par
     rendition.write_bytes(rendition.read_bytes()[:kept])
     [answer] = parts.intake.take("B", [Upload("b.jpg", encoded(crop))], client_id=None, labels={}).answers
     assert [match.image_id for match in answer.matches.rows] == [stored[0].row.image_id]
-    images = [answer.row.created_seq, stored[0].row.created_seq]
-    screen(parts.engine, parts.intake.screening, images)  # as the sweep does with what was never answered
+    seqs = [answer.row.created_seq, stored[0].row.created_seq]
+    screen(parts.engine, parts.intake.screening, seqs)  # as the sweep does with what was never answered
 
 
 @pytest.mark.parametrize(("found", "together"), [(0, [4, 8, 16, 12]), (30, [4, 3, 3]), (1000, [4, 1, 1])])
@@ -94,3 +100,28 @@ def test_fewer_pictures_are_searched_for_together_the_more_is_found(
     assert [id(each) for each in proposed] == [id(each) for each in pictures]
     assert asked[: len(together)] == together
     assert sum(asked) == 40
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_an_image_that_changes_while_it_is_screened_is_told_no_less(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    candidates, left = images.earlier_candidates, iter(range(times))
+
+    def changed_meanwhile(
+        connection: Connection, rows: Sequence[AnyRow], proposed: Any
+    ) -> list[list[AnyRow]]:
+        if any(proposed) and next(left, None) is not None:
+            with parts.engine.begin() as other:  # as a rehash by another version of a library does
+                other.execute(text("UPDATE image SET phash = phash # 1 WHERE claim_id = 'B'"))
+        return candidates(connection, rows, proposed)
+
+    parts.intake.take("A", [Upload("a.jpg", encoded(detailed(1)))], client_id=None, labels={})
+    monkeypatch.setattr(images, "earlier_candidates", changed_meanwhile)
+    crop = Upload("b.jpg", encoded(detailed(1).crop((60, 40, 560, 420))))
+    if times > 1:
+        with pytest.raises(Unavailable, match="changed"):
+            parts.intake.take("B", [crop], client_id=None, labels={})
+        return
+    [answer] = parts.intake.take("B", [crop], client_id=None, labels={}).answers
+    assert answer.verdict == "edited_copy"

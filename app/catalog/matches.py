@@ -25,14 +25,13 @@ _STORE_SCREENING = text(
     "  UPDATE image SET screened_at = clock_timestamp()"
     "  WHERE id = ANY(:later_ids) AND deleted_at IS NULL AND change_seq <= :up_to RETURNING id"
     " ), forgotten AS ("
-    "  DELETE FROM match m WHERE later_id = ANY(:later_ids) AND NOT EXISTS ("
+    "  DELETE FROM match m USING later l WHERE m.later_id = l.id AND NOT EXISTS ("
     "   SELECT FROM found n WHERE n.earlier_id = m.earlier_id AND n.later_id = m.later_id)"
     " ), others AS ("
     "  SELECT id FROM image WHERE id = ANY(:other_ids) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE"
     " ), earlier AS ("
     "  SELECT id FROM others UNION ALL SELECT id FROM later"
-    " )"
-    " INSERT INTO match"
+    " ), stored AS (INSERT INTO match"
     "  (match_id, earlier_id, later_id, kind, rank, nearest, distances, transform, evidence, rule_version)"
     " SELECT n.match_id, n.earlier_id, n.later_id, n.kind, n.rank, n.nearest, n.distances, n.transform,"
     "  n.evidence, n.rule_version"
@@ -41,13 +40,17 @@ _STORE_SCREENING = text(
     " ON CONFLICT (earlier_id, later_id) DO UPDATE SET kind = excluded.kind, rank = excluded.rank,"
     "  nearest = excluded.nearest, distances = excluded.distances, transform = excluded.transform,"
     "  evidence = excluded.evidence, rule_version = excluded.rule_version"
+    ") SELECT id FROM later"
 ).bindparams(bindparam("rows", type_=JSONB))
 
 _STORE_NOTHING_FOUND = text(
     "SET LOCAL synchronous_commit = off;"
-    " DELETE FROM match WHERE later_id = ANY(:later_ids);"
-    " UPDATE image SET screened_at = clock_timestamp()"
-    " WHERE id = ANY(:later_ids) AND deleted_at IS NULL AND change_seq <= :up_to"
+    " WITH later AS ("
+    "  UPDATE image SET screened_at = clock_timestamp()"
+    "  WHERE id = ANY(:later_ids) AND deleted_at IS NULL AND change_seq <= :up_to RETURNING id"
+    " ), forgotten AS ("
+    "  DELETE FROM match m USING later l WHERE m.later_id = l.id"
+    " ) SELECT id FROM later"
 )
 
 _OF_IMAGE = text(
@@ -120,26 +123,21 @@ EMPTY_PAGE = MatchPage(rows=(), total=0, verdict_rank=None, claims=0)
 
 def store_screening(
     connection: Connection, image_row_ids: Sequence[int], found: Sequence[NewMatch], *, up_to: int
-) -> None:
-    """Make `found` all the matches of these images with earlier ones, and mark the images as screened.
+) -> set[int]:
+    """Make `found` all the matches of these images with earlier ones, mark them as screened, and return which are.
 
-    `up_to` is the newest change stamp that the images were read at: one that changed later is not marked. Matches
-    that stand already are updated in place and keep their public id. `connection` is in autocommit
-    mode: this is one transaction by itself, and draws no stamp.
+    `up_to` is the newest change stamp that the images were read at: one that changed later, or is deleted, is left
+    as it is. Matches that stand already are updated in place and keep their public id. `connection` is in
+    autocommit mode: this is one transaction by itself, and draws no stamp.
     """
+    values = {"later_ids": sorted(image_row_ids), "up_to": up_to}
     if not found:
-        connection.execute(_STORE_NOTHING_FOUND, {"later_ids": sorted(image_row_ids), "up_to": up_to})
-        return
-    rows = [{"match_id": str(uuid4())} | asdict(match) for match in found]
-    connection.execute(
-        _STORE_SCREENING,
-        {
-            "rows": rows,
-            "later_ids": sorted(image_row_ids),
-            "up_to": up_to,
-            "other_ids": sorted({match.earlier_id for match in found}.difference(image_row_ids)),
-        },
-    )
+        return set(connection.execute(_STORE_NOTHING_FOUND, values).scalars())
+    values |= {
+        "rows": [{"match_id": str(uuid4())} | asdict(match) for match in found],
+        "other_ids": sorted({match.earlier_id for match in found}.difference(image_row_ids)),
+    }
+    return set(connection.execute(_STORE_SCREENING, values).scalars())
 
 
 def match_by_id(connection: Connection, match_id: UUID) -> AnyRow | None:
