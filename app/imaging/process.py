@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import app
 from app.errors import DecoderKilled
 from app.imaging import protocol
+from app.imaging.bounds import OVER_CPU
 from app.imaging.limits import DecodeLimits
 
 # The child decodes hostile bytes: it inherits what starting Python takes, and no secrets.
@@ -126,7 +126,7 @@ class DecodeProcess:
         self.kill()  # it closed its end, so it is dying already, or worse, it is not
         with self._reaping:
             status = self._process.wait()
-        if status == -signal.SIGXCPU:
+        if status == -OVER_CPU:
             seconds = self.limits.cpu_seconds
             return DecoderKilled(f"Decoding the file takes more than {seconds} CPU seconds.", limit=seconds)
         return DecoderKilled("The decoder crashed on this file.")

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO, Self, cast
 
 from app.errors import ClaimprintError, DecoderKilled, Unavailable
+from app.imaging.bounds import OVER_CPU
 from app.imaging.process import child_environment
 from app.imaging.protocol import Frames, framed, write_all
 from app.sources.found import Step, as_text
@@ -221,7 +221,7 @@ class _Process:
 
     def _death(self) -> ClaimprintError:
         self._process.kill()
-        if self._process.wait() == -signal.SIGXCPU:
+        if self._process.wait() == -OVER_CPU:
             seconds = self.limits.pdf_cpu_seconds
             return DecoderKilled(f"Reading the PDF takes more than {seconds} CPU seconds.", limit=seconds)
         return DecoderKilled("The process that reads PDFs crashed on this one.")
