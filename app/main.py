@@ -25,6 +25,7 @@ from app.web import (
     similar,
     templates,
 )
+from app.web.parts import Admission
 from app.web.query import each_parameter_once
 from app.web.schemas import problem_responses
 
@@ -34,6 +35,7 @@ Fingerprints every claim picture and says at once where it was used before.
 Send a key as `Authorization: Bearer KEY`. Every answer of 400 and up is a problem as in RFC 9457.
 """
 SEARCHES_AT_ONCE = 4
+UPLOADS_FOR_A_PLACE = 4  # in the queue: most of their time they send their bodies
 OF_KEYS = problem_responses(401, 403, 413)
 
 
@@ -66,7 +68,8 @@ def application(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     # Uploads wait in threads of their own number, so that searches keep theirs.
-    app.state.uploads = anyio.CapacityLimiter(parts.settings.max_queued_files)
+    queued = parts.settings.max_queued_files
+    app.state.uploads = Admission(anyio.CapacityLimiter(queued), UPLOADS_FOR_A_PLACE * queued)
     # A wide search takes memory and a core: a few at once are as fast as many, and leave room for the rest.
     app.state.searches = anyio.CapacityLimiter(SEARCHES_AT_ONCE)
     for router in (

@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 import anyio
 from fastapi import APIRouter, Request
 from fastapi import Query as Parameter
+from PIL.Image import Image
 from pydantic import Field
 
 from app.errors import UnusablePicture
 from app.fingerprints.keypoint_value import KEYPOINTS
+from app.imaging import Fingerprinted
 from app.search import (
     DEFAULT_DISTANCES,
     HASHES,
@@ -106,18 +108,21 @@ async def find_similar_to_picture(
     caller: QualityControl,  # noqa: ARG001 - checks the role
     parts: WithParts,
     uploads: Uploads,
+    searches: Searches,
 ) -> SimilarAnswer:
     """Find every stored image within `max_distance` bits of a picture that is sent and not stored."""
     query = parameters.query()
     form = await read_form(request, parts, file_part="file", max_files=1, fields=set())
 
-    def search() -> SimilarAnswer:
+    def look() -> tuple[Fingerprinted, Image | None]:
         try:
-            decoded, picture = parts.intake.look_at(form.files[0], rendition=query.hash_name == KEYPOINTS)
+            return parts.intake.look_at(form.files[0], rendition=query.hash_name == KEYPOINTS)
         except UnusablePicture as error:
             error.field = "file"
             raise
-        page = parts.search.by_picture(decoded, query, picture)
-        return similar_json(page, query, None)
 
-    return await anyio.to_thread.run_sync(search, limiter=uploads)
+    decoded, picture = await anyio.to_thread.run_sync(look, limiter=uploads)
+    page = await anyio.to_thread.run_sync(
+        lambda: parts.search.by_picture(decoded, query, picture), limiter=searches
+    )
+    return similar_json(page, query, None)

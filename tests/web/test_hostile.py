@@ -160,6 +160,23 @@ def test_full_queue_is_503_before_anything_is_stored(client: TestClient, parts: 
     assert list((settings.data_dir / "pictures").glob("??/*")) == []
 
 
+@pytest.mark.parametrize("path", ["/claims/KD-1/images", "/similar", "/templates"])
+def test_more_uploads_than_may_be_under_way_are_503_before_they_are_read(
+    client: TestClient, path: str
+) -> None:
+    admission = client.app.state.uploads  # type: ignore[attr-defined]
+    uploaded(client, "KD-0", encoded(drawn(1)))
+    assert_problem(client.post(path, content=b"no form"), 422)
+    assert admission.inside == 0
+    admission.inside = admission.most
+    response = client.post(path, content=b"no form, and it is not looked at")
+    assert_problem(response, 503)
+    assert response.headers["retry-after"]
+    assert admission.inside == admission.most
+    admission.inside = 0
+    uploaded(client, "KD-0", encoded(drawn(2)))
+
+
 def test_copies_sent_at_the_same_moment_find_each_other(client: TestClient) -> None:
     data = [encoded(photo("coffee"), quality=50 + number) for number in range(12)]
     with concurrent.futures.ThreadPoolExecutor(12) as threads:
