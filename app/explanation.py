@@ -153,5 +153,7 @@ def _rendition_of(pictures: Pictures, image_id: UUID) -> Image.Image:
     try:
         return open_rendition(pictures, image_id)
     except FileNotFoundError:
-        # Deleted between the look-up and here.
-        raise NotFound(f"no image {image_id}", field="image_id") from None
+        # Deleted between the look-up and here, or lost.
+        raise NotFound(
+            f"no picture of image {image_id}: deleted, lost or damaged", field="image_id"
+        ) from None

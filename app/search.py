@@ -237,8 +237,10 @@ class Search:
         try:
             return look_of_image(self._pictures, image_id)
         except FileNotFoundError:
-            # Deleted between the look-up and here.
-            raise NotFound(f"no image {image_id}", field="image_id") from None
+            # Deleted between the look-up and here, or lost.
+            raise NotFound(
+                f"no picture of image {image_id}: deleted, lost or damaged", field="image_id"
+            ) from None
 
     def _page(self, connection: Connection, replica: Searched, asked: _Asked, query: Query) -> SimilarPage:
         last = replica.last

@@ -21,7 +21,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
 
 from app.catalog import events, keys, schema, session, workers
-from app.embedded import EmbeddedServer
+from app.embedded import MAX_CONNECTIONS, EmbeddedServer
 from app.errors import ClaimprintError, StartupError
 from app.imaging import DecodePool
 from app.main import create_app
@@ -37,6 +37,7 @@ PR_SET_PDEATHSIG = 1
 # Of mallopt: how much free memory at the end of a heap is kept, and what gets a mapping of its own.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 32 * 1024 * 1024
+BESIDE_POOL = 2  # connections that a worker may have beside its pool: the watchdog's, and a process of a job
 EXAMPLE_NAME = "example.jpg"
 
 
@@ -53,6 +54,12 @@ def serve(settings: Settings, decoders: DecodePool | None = None) -> None:
     if settings.allow_heic and importlib.util.find_spec("pillow_heif") is None:
         raise StartupError(
             "ALLOW_HEIC needs pillow-heif: pip install 'pillow-heif>=1.1' into this environment"
+        )
+    connections = settings.workers * (settings.database_pool_size + BESIDE_POOL)
+    if not settings.database_url and connections > MAX_CONNECTIONS:
+        raise StartupError(
+            f"{settings.workers} workers may take {connections} connections, and the embedded database has"
+            f" {MAX_CONNECTIONS}: set WORKERS or DATABASE_POOL_SIZE lower, or DATABASE_URL"
         )
     with ExitStack() as undo:
         # Before the database: a port in use is the commonest reason not to start.
@@ -72,7 +79,10 @@ def serve(settings: Settings, decoders: DecodePool | None = None) -> None:
             os.environ["DATA_DIR"] = str(settings.data_dir.absolute())
             os.environ[SHARED_FOLDER] = undo.enter_context(tempfile.TemporaryDirectory(prefix="claimprint-"))
             config = _config(f"{__name__}:worker_app", workers=settings.workers)
-            _Several(config, [listening], database).run()
+            several = _Several(config, [listening], database)
+            several.run()
+            if several.broken:
+                raise StartupError("a worker could not start; its log tells why")
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -145,12 +155,16 @@ class _Several(Multiprocess):
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], database: EmbeddedServer | None):
         super().__init__(config, sockets)
         self._database = database
+        self.broken = False
+        """Whether it ended because a worker could not start, and not because it was told to."""
 
     def keep_subprocess_alive(self) -> None:
         """Look after the database, then the workers."""
         _revive(self._database)
         before = {process.pid for process in self.processes}
+        told = self.should_exit.is_set()
         super().keep_subprocess_alive()
+        self.broken = self.should_exit.is_set() and not told
         for pid in before - {process.pid for process in self.processes}:
             # What a dead worker last said of itself must not be taken for the present.
             mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -5,12 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from uvicorn.supervisors import Multiprocess
 
+from app.serving import _Several
 from tests.pictures import drawn, encoded
 from tests.service import Service, run
 
@@ -241,3 +244,23 @@ def test_jobs_of_the_command_line_do_not_sweep_pictures_of_another_database(
     refused = run(tmp_path, "reindex", database_url=database_url)
     assert refused.returncode == 1
     assert "another database" in refused.stderr
+
+
+def test_more_workers_than_the_embedded_database_has_connections_for_are_refused(tmp_path: Path) -> None:
+    refused = run(tmp_path, "serve", workers=20)
+    assert refused.returncode == 1
+    assert "WORKERS or DATABASE_POOL_SIZE" in refused.stderr
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_worker_that_can_not_start_is_told_from_a_signal(
+    monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    several = object.__new__(_Several)  # its own begin takes the signals of this process
+    several._database, several.processes, several.should_exit = None, [], threading.Event()
+    # As uvicorn does when a worker ends with its code for that.
+    monkeypatch.setattr(Multiprocess, "keep_subprocess_alive", lambda self: self.should_exit.set())
+    if told:
+        several.should_exit.set()
+    several.keep_subprocess_alive()
+    assert several.broken is not told

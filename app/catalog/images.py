@@ -278,11 +278,18 @@ def unscreened(connection: Connection, *, older_than_seconds: float, limit: int)
     return connection.execute(statement).scalars().all()
 
 
-def clear_screened(connection: Connection) -> int:
-    """Have every live image screened anew; return how many. Draws no stamp."""
-    return connection.execute(
-        update(image).where(LIVE, image.c.screened_at.is_not(None)).values(screened_at=None)
-    ).rowcount
+def clear_screened(connection: Connection, after: int, limit: int) -> int | None:
+    """Have so many images after a row id screened anew; return the last one's id, None after the end. Draws no
+    stamp."""
+    some = select(image.c.id).where(image.c.id > after).order_by(image.c.id).limit(limit).subquery()
+    last: int | None = connection.execute(select(func.max(some.c.id))).scalar_one()
+    if last is not None:
+        connection.execute(
+            update(image)
+            .where(LIVE, image.c.screened_at.is_not(None), image.c.id > after, image.c.id <= last)
+            .values(screened_at=None)
+        )
+    return last
 
 
 def set_labels(connection: Connection, image_id: UUID, labels: dict[str, Any]) -> None:
@@ -375,7 +382,9 @@ def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
 
 def newest_deletion(connection: Connection) -> dt.datetime | None:
     """When an image was last deleted."""
-    newest: dt.datetime | None = connection.execute(select(func.max(image.c.deleted_at))).scalar_one()
+    newest: dt.datetime | None = connection.execute(
+        select(func.max(image.c.deleted_at)).where(image.c.deleted_at.is_not(None))
+    ).scalar_one()
     return newest
 
 

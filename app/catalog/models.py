@@ -153,6 +153,7 @@ image = Table(
     ),
     Index("image_sha256", "sha256", postgresql_where=text("deleted_at IS NULL")),
     Index("image_day", "day", postgresql_where=text("deleted_at IS NULL")),
+    Index("image_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index(
         "image_pixel_sha256",
         "pixel_sha256",

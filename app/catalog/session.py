@@ -21,7 +21,7 @@ IDLE_IN_TRANSACTION_MS = 10_000
 UNACKNOWLEDGED_MS = 2_500
 PATIENT_CONNECT_SECONDS = 10
 PATIENT_LOCK_MS = 3_000
-DISK_FULL = "53100"
+DISK_FULL, CANCELED = "53100", "57014"
 
 
 def make_engine(settings: "Settings", url: str) -> Engine:
@@ -120,6 +120,11 @@ def translated(error: Exception) -> Exception:
         if isinstance(error, OperationalError) or error.connection_invalidated:
             return DatabaseAway("the database can't be reached or did not answer in time")
     return error
+
+
+def out_of_time(error: Exception) -> bool:
+    """Whether a statement took longer than it may: it will when it is tried again."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == CANCELED
 
 
 def outcome_unknown(error: Exception) -> bool:

@@ -5,6 +5,6 @@ docs/decisions/0003 has the reasons.
 """
 
 from app.embedded.occupancy import join
-from app.embedded.server import EmbeddedServer
+from app.embedded.server import MAX_CONNECTIONS, EmbeddedServer
 
-__all__ = ["EmbeddedServer", "join"]
+__all__ = ["MAX_CONNECTIONS", "EmbeddedServer", "join"]

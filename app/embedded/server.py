@@ -29,6 +29,9 @@ MAX_LOG_BYTES = 10_000_000
 LOG_LINES_IN_ERROR = 15
 POLL_SECONDS = 0.01
 
+MAX_CONNECTIONS = 200
+"""That a service may take."""
+
 # On the command line, so that they hold for every cluster, whatever its postgresql.conf says.
 SETTINGS = {
     "listen_addresses": "",
@@ -37,7 +40,7 @@ SETTINGS = {
     "fsync": "on",
     "full_page_writes": "on",
     "synchronous_commit": "on",
-    "max_connections": "200",
+    "max_connections": str(MAX_CONNECTIONS + 20),  # some for the command line, and for who looks
     "shared_buffers": "128MB",
     # A container's /dev/shm has 64 MB, and the machine two cores: no parallel queries, no I/O workers.
     "max_parallel_workers_per_gather": "0",

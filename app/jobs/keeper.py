@@ -204,7 +204,7 @@ def run_job(job: AnyRow, runner: UUID, parts: Parts) -> None:
     except Exception as error:
         log.exception("job %s failed", job.job_id)
         translated = session.translated(error)
-        if isinstance(translated, ClaimprintError):
+        if isinstance(translated, ClaimprintError) and not session.out_of_time(error):
             # The database is away or the disk full: the row stays `running`, and whoever comes back takes over.
             return
         ending = {"state": "failed", "error": f"{type(error).__name__}: {error}"}

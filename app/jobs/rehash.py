@@ -23,6 +23,7 @@ from app.parts import Parts
 from app.screening import screen
 
 ROWS_AT_ONCE = 200
+CLEARED_AT_ONCE = 5000
 # What rows stored before these were defined lack, until they are filled in.
 LATER = {"whash_db4", "colorhash", "colour_code"}
 
@@ -75,8 +76,11 @@ def rehash(parts: Parts, progress: Progress, read: Read, step: str) -> Counts:
 
 def screen_all(parts: Parts, progress: Progress) -> int:
     """Compare every image with those before it anew, by the rule as it is now; return how many."""
-    with parts.engine.begin() as connection:
-        images.clear_screened(connection)
+    last: int | None = 0
+    while last is not None:
+        # Some at a time: who deletes or screens one of them waits for no more, and no statement runs out of time.
+        with parts.engine.begin() as connection:
+            last = images.clear_screened(connection, last, CLEARED_AT_ONCE)
     return screen_unanswered(
         parts.engine,
         parts.intake.screening,

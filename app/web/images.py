@@ -89,7 +89,10 @@ def get_content(
         raise _no_content(parts, image_id, caller, original=original) from None
     media_type = f"image/{row.format.lower()}" if original else "image/jpeg"
     if size == "thumbnail":
-        content = _thumbnail(content)
+        try:
+            content = _thumbnail(content)
+        except (OSError, ValueError, SyntaxError):
+            raise _no_content(parts, image_id, caller, original=False) from None
     name = row.file_name if original else f"{image_id}.jpg"
     headers["Content-Disposition"] = f"inline; filename*=utf-8''{quote(name, safe='')}"
     return Response(content, media_type=media_type, headers=headers)
@@ -211,7 +214,7 @@ def _no_content(parts: Parts, image_id: str, caller: Caller, *, original: bool) 
             " file is lost; size=rendition gives the picture at no more than 512 px",
             field="size",
         )
-    return NotFound(f"the rendition of image {image_id} is lost", field="size")
+    return NotFound(f"the rendition of image {image_id} is lost or damaged", field="size")
 
 
 def _thumbnail(rendition: bytes) -> bytes:

@@ -1,5 +1,6 @@
 import io
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -41,6 +42,17 @@ def test_smaller_sizes_are_upright_jpegs(client: TestClient, size: str, side: in
     assert picture.format == "JPEG"
     assert max(picture.size) == side
     assert picture.height > picture.width
+
+
+@pytest.mark.parametrize("kept", [0, 500])
+def test_a_thumbnail_of_a_damaged_rendition_is_not_found(client: TestClient, kept: int) -> None:
+    image = uploaded(client, "KD-1", encoded(photo()))
+    pictures = client.app.state.parts.pictures  # type: ignore[attr-defined]
+    rendition = pictures.files(UUID(image["image_id"])).rendition
+    rendition.write_bytes(rendition.read_bytes()[:kept])
+    response = client.get(f"/images/{image['image_id']}/content", params={"size": "thumbnail"})
+    assert_problem(response, 404)
+    assert "damaged" in response.json()["detail"]
 
 
 def test_unknown_size_is_refused(client: TestClient) -> None:

@@ -368,6 +368,7 @@ def test_what_moved_in_a_rehash_that_broke_off_is_screened_by_the_next(
         uploaded(client, claim_id, encoded(photo()))
     with engine.begin() as connection:
         connection.execute(text("UPDATE image SET phash = phash # 1 WHERE claim_id = 'KD-1'"))
+    monkeypatch.setattr(rehash, "CLEARED_AT_ONCE", 1)
     store = rehash._store
 
     def breaking_off(*given: Any) -> None:
@@ -383,3 +384,16 @@ def test_what_moved_in_a_rehash_that_broke_off_is_screened_by_the_next(
     result = run()["result"]["rehash"]
     assert (result["changed"], result["rescreened"]) == (0, 2)
     assert run()["result"]["rehash"]["rescreened"] == 0
+
+
+def test_a_job_whose_statement_runs_out_of_time_fails_and_is_not_begun_again(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_given: object) -> Any:
+        with engine.begin() as connection:
+            connection.execute(text("SET LOCAL statement_timeout = 20; SELECT pg_sleep(5)"))
+
+    monkeypatch.setattr(keeper, "_run", slow)
+    job = finished(client, client.post("/admin/reindex").json()["job_id"])
+    assert job["state"] == "failed"
+    assert "statement timeout" in job["error"]
