@@ -103,6 +103,8 @@ class Keeper:
         # The one that tells which generation this worker stands at comes last: until then all is tried again.
         for replica in (*self._others, self._collection):
             found = found.worst(replica.rebuild())
+            # Who is silent for long counts as dead, and a reindex would end without this worker.
+            self._report()
         self._rebuild = asdict(found) | {"seconds": round(time.monotonic() - started, 3)}
         if found.total:
             log.error("the index differed from the table: %s", found)

@@ -1,11 +1,13 @@
 """`/templates`: reference pictures of damage, and the images that show them."""
 
+import logging
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalog import images, jobs, occurrences, session, templates
 from app.catalog.filters import Filter
@@ -40,6 +42,8 @@ from app.web.pattern_schemas import (
 )
 from app.web.pictures import PNG, PRIVATE, png
 from app.web.schemas import problem_responses
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/templates", tags=["templates"], responses=problem_responses(404))
 
@@ -263,8 +267,13 @@ def _shown(parts: Parts, template_id: str, wanted: Filter) -> Template:
 
 
 def _ask(parts: Parts, caller: Caller) -> None:
-    with parts.engine.begin() as connection:
-        ask_for_scan(connection, caller.actor)
+    """Have templates compared that are to be; where that fails, the keeper asks in a moment."""
+    try:
+        with parts.engine.begin() as connection:
+            ask_for_scan(connection, caller.actor)
+    except SQLAlchemyError as error:
+        # What was made is made: an error would have it sent again, and made twice.
+        log.warning("no scan was asked for: %s", session.translated(error))
 
 
 def _matches(parts: Parts, template_id: str, parameters: Paged) -> TemplateMatches:
