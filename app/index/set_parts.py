@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.index.set_tables import Hits, SetTables
 from app.index.set_tail import SetTail
 
-# Tables so many times as large as all after them are left alone: so there are 3 of 24 million hashes, for each
+# Tables so many times as large as all after them are left alone: so 24 million hashes have 3 at most, for each
 # takes its share of a search. Each hash is written 24 times on the way from one to the next, mostly by copying.
 SHARE = 24
 DEAD_SHARE = 8  # tables of which one hash in so many is dead are made anew
