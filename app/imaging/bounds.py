@@ -19,8 +19,8 @@ OVER_CPU = signal.SIGPROF
 
 def limit_cpu(seconds: int) -> None:
     """End this process once it has used so many more CPU seconds."""
-    # Not by RLIMIT_CPU: Linux holds that against another clock, of ticks, than it tells a process, and the two drift:
-    # by ten seconds in a quarter of an hour of decoding, which good pictures were refused for.
+    # Not by RLIMIT_CPU: Linux holds that against another clock, of ticks, than it tells a process, and the two
+    # drift: by ten seconds in a quarter of an hour of decoding, which good pictures were refused for.
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
