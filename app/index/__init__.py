@@ -10,6 +10,6 @@ pairs          self-joins: every pair within a distance, in steps
 engine         what the engines share; tail, growth, verifiers: what is kept beside them
 timing, peers  how long searches take, ours and other people's
 live           an engine kept current: adds and removes findable at once, merged in the background
-sets           sets of hashes by owner, kept current; set_parts, set_tables, set_tail: what holds them
+sets           sets of hashes by owner, kept current; set_contents, set_parts, set_tables, set_tail: what holds them
 kernels        the compiled loops, those of the scan; tree_, band_, table_, join_, id_ and set_kernels: the others
 """

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from app.compiling import compiled
 from app.index.band_kernels import Keys
 from app.index.kernels import Distances, Hashes, Ids, _hashes, _ids, _lowest_bit, _near_64, _popcount
-from app.index.set_table_kernels import Number, _keys, _marks, _set_at, _tables, _turned_back, _whole
+from app.index.set_table_kernels import (
+    Number,
+    Rests,
+    _first_table,
+    _keys,
+    _marks,
+    _set_at,
+    _turned_back,
+    _whole,
+)
 
 Numbers = NDArray[np.int32]
 
@@ -64,23 +73,22 @@ def _scan_block(
     return count
 
 
-@compiled(types.int64(*_tables, _hashes, types.int64, _answer))
+@compiled(types.int64(*_first_table, _hashes, types.int64, _answer))
 def scan_sets(
-    begins: NDArray[np.uint32],
-    lows: NDArray[np.uint32],
-    rests: NDArray[np.uint16],
+    begins: Keys,
+    low: Keys,
+    rest: Rests,
     positions: Keys,
     key_bits: int,
     queries: Hashes,
     radius: int,
     found: Hashes,
 ) -> int:
-    """As `search_sets`, comparing all hashes with all queries."""
-    low, rest = lows[0], rests[0]
+    """As `search_sets`, comparing all hashes of the first table with all queries."""
     block = np.zeros(_BLOCK, np.uint64)
     count = first = size = 0
-    for key in range(begins.shape[1] - 1):
-        for place in range(begins[0, key], begins[0, key + 1]):
+    for key in range(begins.size - 1):
+        for place in range(begins[key], begins[key + 1]):
             block[size] = _turned_back(0, _whole(np.uint64(key), key_bits, low, rest, np.uint64(place)))
             size += 1
             if size == _BLOCK:

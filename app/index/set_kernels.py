@@ -10,7 +10,6 @@ positions. `set_answer_kernels` tell what they mean.
 
 import numpy as np
 from numba import njit, types
-from numpy.typing import NDArray
 
 from app.compiling import compiled
 from app.index.band_kernels import Keys, _reach
@@ -21,8 +20,8 @@ from app.index.set_table_kernels import (
     Number,
     Rests,
     _keys,
+    _rests,
     _sort,
-    _tables,
     _turned,
     _turned_back,
     _whole,
@@ -292,11 +291,14 @@ def _search_band(
     return _settle(*tables, numbers[:waiting], keys[:waiting], radius, found, count)
 
 
-@compiled(types.int64(*_tables, _hashes, _keys, _ids, types.int64, _answer))
+_each_band = tuple(map(types.Tuple, ([_keys] * BANDS, [_keys] * BANDS, [_rests] * BANDS)))
+
+
+@compiled(types.int64(*_each_band, _keys, types.int64, _hashes, _keys, _ids, types.int64, _answer))
 def search_sets(
-    begins: NDArray[np.uint32],
-    lows: NDArray[np.uint32],
-    rests: NDArray[np.uint16],
+    begins: tuple[Keys, ...],
+    lows: tuple[Keys, ...],
+    rests: tuple[Rests, ...],
     positions: Keys,
     key_bits: int,
     queries: Hashes,
@@ -308,7 +310,8 @@ def search_sets(
     """Find all within the radius of each rearranged query, in no particular order; returns the count.
 
     `flips` uint32 are what keys near to a query's own differ in, those of fewer bits first; `seen` int64[3] is how
-    many of them each band has to see. What finds no room is counted all the same.
+    many of them each band has to see. What finds no room is counted all the same. What other tables than the first
+    have beside its hashes is not found.
     """
     count = 0
     first_begins, first_low, first_rest = begins[0], lows[0], rests[0]

@@ -1,13 +1,14 @@
 """The parts of an index over sets: tables with the deaths in them, and how several and a tail are made one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.index.set_tables import Hits, SetTables
+from app.index.set_contents import SetContents
+from app.index.set_tables import Hits, SetTables, joined
 from app.index.set_tail import SetTail
 
 # Tables so many times as large as all after them are left alone: so 24 million hashes have 3 at most, for each
@@ -52,20 +53,13 @@ class SetPart:
         return replace(self, living=self.living - int(self.tables.counts_of(numbers).sum()))
 
     def with_deaths(self, old: Self, numbers: NDArray[np.int64]) -> Self:
-        """This, in which the sets with these numbers in an older part are dead from the same ticks on."""
-        own = np.searchsorted(self.tables.owners, old.tables.owners[numbers])
-        self.died[own] = old.died[numbers]
-        return self.without(own)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SetContents:
-    """Sets that live, ordered by owner: `hashes` uint64[n] and `tags` uint8[n], `owners` and `counts` int64[m]."""
-
-    hashes: NDArray[np.uint64]
-    tags: NDArray[np.uint8]
-    owners: NDArray[np.int64]
-    counts: NDArray[np.int64]
+        """This, in which the sets with these numbers in an older part are dead from the same ticks on; those that
+        are not here are passed over."""
+        owners = self.tables.owners
+        own = np.minimum(np.searchsorted(owners, old.tables.owners[numbers]), len(owners) - 1)
+        here = owners[own] == old.tables.owners[numbers]
+        self.died[own[here]] = old.died[numbers[here]]
+        return self.without(own[here])
 
 
 def due(parts: Sequence[SetPart]) -> int | None:
@@ -105,18 +99,22 @@ def contents_of(parts: Sequence[SetPart], tail: SetTail, clock: int) -> SetConte
     return SetContents(hashes, tags, owners[living], counts[living])
 
 
-def merged(parts: Sequence[SetPart], tail: SetTail, clock: int) -> list[SetPart]:
-    """One part of all that lives at `clock`, or none."""
+def merging(parts: Sequence[SetPart], tail: SetTail, clock: int) -> Iterator[list[SetTables]]:
+    """Make one part of all that lives at `clock`, or none, step by step: see `set_tables.joined`."""
     if parts and not parts[0].died.any():
         # Mostly all else came after what the first has, and is put among it key by key.
         rest = contents_of(parts[1:], tail, clock)
-        tables = parts[0].tables
-        if len(rest.hashes):
-            extended = tables.extended(rest.hashes, rest.tags, rest.owners, rest.counts)
-            if extended is not None:
-                return [SetPart.of(extended)]
+        later = parts[0].tables.alike(rest) if len(rest) else None
+        if later is not None:
+            return joined(parts[0].tables, later)
     contents = contents_of(parts, tail, clock)
-    if not len(contents.hashes):
-        return []
-    tables = SetTables.build(contents.hashes, contents.tags, contents.owners, contents.counts)
-    return [SetPart.of(tables)]
+    return iter([[SetTables.build(contents)] if len(contents) else []])
+
+
+def carried(made: Sequence[SetTables], parts: Sequence[SetPart], clock: int) -> list[SetPart]:
+    """Parts of tables made of what lived at `clock`, with the deaths that parts of the same sets have had since."""
+    told = [SetPart.of(tables) for tables in made]
+    for part in parts:
+        later = np.flatnonzero(part.died > clock)
+        told = [one.with_deaths(part, later) for one in told]
+    return told

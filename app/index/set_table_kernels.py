@@ -111,8 +111,7 @@ _rests = types.uint16[::1]
 
 
 _marks = types.Array(types.uint8, 1, "C", readonly=True)
-_begins = types.uint32[:, ::1]
-_tables = (_begins, types.uint32[:, ::1], types.uint16[:, ::1], _keys, types.int64)
+_first_table = (_keys, _keys, _rests, _keys, types.int64)
 
 
 @compiled(types.void(_hashes, types.int64, types.int64, _keys, _keys, _rests, _keys))
@@ -197,11 +196,13 @@ def join_set_tables(
     all_low[to:] = 0
 
 
-@compiled(types.void(*_tables, types.uint64[:, ::1], _marks, _keys, _keys, _ids, _hashes, types.uint8[::1]))
+@compiled(
+    types.void(*_first_table, types.uint64[:, ::1], _marks, _keys, _keys, _ids, _hashes, types.uint8[::1])
+)
 def unfold_sets(
-    begins: NDArray[np.uint32],
-    lows: NDArray[np.uint32],
-    rests: NDArray[np.uint16],
+    begins: Keys,
+    low: Keys,
+    rest: Rests,
     positions: Keys,
     key_bits: int,
     moves: Hashes,
@@ -216,9 +217,8 @@ def unfold_sets(
 
     Hashes are moved back by `moves`.
     """
-    low, rest = lows[0], rests[0]
-    for key in range(begins.shape[1] - 1):
-        for place in range(begins[0, key], begins[0, key + 1]):
+    for key in range(begins.size - 1):
+        for place in range(begins[key], begins[key + 1]):
             position = np.int64(positions[place])
             own = _set_at(starts, coarse, position)
             if targets[own] >= 0:

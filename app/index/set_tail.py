@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.index.growth import grown
+from app.index.set_contents import SetContents
 from app.index.set_tables import Hits, named, scanned
 
 _LEAST_ROOM = 64  # as many as are compared together, and so of every room for hashes a divisor
@@ -52,18 +53,12 @@ class SetTail:
         """How many hashes each set has, int64[count]."""
         return self.starts[1 : self.count + 1].astype(np.int64) - self.starts[: self.count]
 
-    def with_sets(
-        self,
-        owners: NDArray[np.int64],
-        hashes: NDArray[np.uint64],
-        tags: NDArray[np.uint8],
-        counts: NDArray[np.int64],
-    ) -> Self:
+    def with_sets(self, new: SetContents) -> Self:
         """These and more, none of whose sets is empty, in the same arrays where those have room.
 
         ValueError if there were 2**32 hashes or more.
         """
-        size, count = self.size + len(hashes), self.count + len(owners)
+        size, count = self.size + len(new), self.count + len(new.owners)
         if size >= 1 << 32:
             raise ValueError(f"a tail holds fewer than 2**32 hashes, these would be {size}")
         longer = replace(
@@ -75,11 +70,11 @@ class SetTail:
             died=grown(self.died, count),
             size=size,
             count=count,
-            living=self.living + len(hashes),
+            living=self.living + len(new),
         )
-        longer.hashes[self.size : size], longer.tags[self.size : size] = hashes, tags
-        longer.owners[self.count : count] = owners
-        longer.starts[self.count + 1 : count + 1] = self.size + np.cumsum(counts)
+        longer.hashes[self.size : size], longer.tags[self.size : size] = new.hashes, new.tags
+        longer.owners[self.count : count] = new.owners
+        longer.starts[self.count + 1 : count + 1] = self.size + np.cumsum(new.counts)
         return longer
 
     def living_sets(self, owners: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,23 +6,25 @@ Each hash may bear a tag, a small number that is told with it.
 As in `live`, a reader takes one reference, to an immutable `_Version`, and waits for nobody. Additions go to a
 short tail, which is scanned. When that is full, it is made tables of; and tables that are not much larger than
 those put after them are merged with these, so that there are few. Small ones are merged by the writer, in some
-milliseconds; large ones by a thread, beside everything else. A set that is removed or replaced bears the tick of
+milliseconds; large ones by a thread, beside everything else, step by step, so that a part of their memory is needed
+twice at a time. A set that is removed or replaced bears the tick of
 the clock at which it died, 0 while it lives, and is left out by the next merge.
 """
 
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.index.protocol import checked_distance, checked_hashes, checked_ids
-from app.index.set_parts import SHARE, SetContents, SetPart, contents_of, due, merged
+from app.index.set_contents import SetContents
+from app.index.set_parts import SHARE, SetPart, carried, contents_of, due, merging
 from app.index.set_tables import Hits, SetTables
 from app.index.set_tail import SetTail
 
@@ -33,6 +35,7 @@ _TAIL = 4096
 _WRITERS_OWN = 1 << 16  # hashes that a writer merges itself, in 4 ms
 _MOST_QUERIES = 1 << 16  # in one go: their answer is in memory at once
 _NICENESS = 10  # of merges in the background
+_NOTHING = SetContents.checked(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,15 +90,14 @@ class SetIndex:
         `owners` int64[m] ascend, `counts` int64[m] add up to n, `tags` uint8[n] are 0 if not given; ValueError for
         others. On two threads.
         """
-        hashes, tags, owners, counts = _checked(hashes, tags, owners, counts)
-        if np.any(owners[1:] <= owners[:-1]):
+        contents = SetContents.checked(hashes, owners, counts, tags)
+        if np.any(contents.owners[1:] <= contents.owners[:-1]):
             raise ValueError("owners must ascend, these do not")
-        if len(hashes) < _TAIL:
+        if len(contents) < _TAIL:
             index = cls()
             index.put(owners, hashes, counts, tags)
             return index
-        some = counts > 0
-        return cls([SetTables.build(hashes, tags, owners[some], counts[some], threads=2)])
+        return cls([SetTables.build(contents.without_empty(), threads=2)])
 
     def near(self, queries: NDArray[np.uint64], radius: int) -> Hits:
         """All hashes within `radius` bits of each of `queries` uint64[q]; ValueError for others, or a radius not
@@ -138,29 +140,27 @@ class SetIndex:
 
         A search sees all of them or none. ValueError for other arrays, or an owner twice; then nothing is put.
         """
-        hashes, tags, owners, counts = _checked(hashes, tags, owners, counts)
-        if len(np.unique(owners)) < len(owners):
+        contents = SetContents.checked(hashes, owners, counts, tags)
+        if len(np.unique(contents.owners)) < len(contents.owners):
             raise ValueError("each owner must be there once, some are more often")
-        if len(owners):
+        if len(contents.owners):
             with self._writing:
-                some = counts > 0
-                self._change(owners, owners[some], hashes, tags, counts[some])
+                self._change(contents.owners, contents.without_empty())
 
     def remove(self, owners: NDArray[np.int64]) -> None:
         """Let sets of `owners` int64[k] be found no more, all at the same moment; unknown ones are passed over."""
         owners = np.unique(checked_ids(owners))
         if len(owners):
             with self._writing:
-                nothing = np.empty(0, np.int64)
-                self._change(owners, nothing, np.empty(0, np.uint64), np.empty(0, np.uint8), nothing)
+                self._change(owners, _NOTHING)
 
     def merge_now(self) -> None:
         """Bring everything that was written before the call into one table; returns when that is done."""
         with self._merging:
             with self._writing:
                 self._make_tables(0)
-                old = self._hold()
-            self._merge(old, 0)
+                self._held = len(self._version.parts)
+            self._merge(0)
 
     def close(self) -> None:
         """Wait for a merge in the background, if there is one."""
@@ -169,19 +169,12 @@ class SetIndex:
         if thread is not None:
             thread.join()
 
-    def _change(
-        self,
-        buried: NDArray[np.int64],
-        owners: NDArray[np.int64],
-        hashes: NDArray[np.uint64],
-        tags: NDArray[np.uint8],
-        counts: NDArray[np.int64],
-    ) -> None:
+    def _change(self, buried: NDArray[np.int64], new_sets: SetContents) -> None:
         """Bury the sets of `buried`, append others, publish both together; `_writing` is held."""
         version = self._version
         tick = version.clock + 1
         # What takes memory comes first: a failure must not leave ticks that the next change would publish.
-        tail = version.tail.with_sets(owners, hashes, tags, counts)
+        tail = version.tail.with_sets(new_sets)
         deaths = [part.living_sets(buried) for part in version.parts]
         died_in_tail = version.tail.living_sets(buried)
         lost = int(tail.counts[died_in_tail].sum())
@@ -191,7 +184,7 @@ class SetIndex:
             part.died[dead] = tick
         tail.died[died_in_tail] = tick
         self._version = new
-        self._changed += 2 * len(hashes) + version.living - new.living
+        self._changed += 2 * len(new_sets) + version.living - new.living
         if tail.size >= max(_TAIL, self._tables_at):
             try:
                 self._make_tables(_WRITERS_OWN)
@@ -211,8 +204,9 @@ class SetIndex:
                 break
             first -= 1
             total += version.parts[first].living
-        made = merged(version.parts[first:], version.tail, version.clock)
-        self._version = _Version((*version.parts[:first], *made), SetTail.empty(), version.clock)
+        *_, made = merging(version.parts[first:], version.tail, version.clock)
+        parts = (*version.parts[:first], *map(SetPart.of, made))
+        self._version = _Version(parts, SetTail.empty(), version.clock)
         self._tables_at = 0
 
     def _merge_if_due(self) -> None:
@@ -247,41 +241,33 @@ class SetIndex:
                     self._thread = None
                     return False
                 # Before a writer can merge some of them itself: there might be fewer then.
-                old = self._hold()
-            self._merge(old, first)
+                self._held = len(self._version.parts)
+            self._merge(first)
         return True
 
-    def _hold(self) -> _Version:
-        """Have the writer leave all parts of a version alone; `_merging` and `_writing` are held."""
-        self._held = len(self._version.parts)
-        return self._version
-
-    def _merge(self, old: _Version, first: int) -> None:
-        """Merge the parts of a held version from `first` on, beside everything else, and swap them; `_merging` is
+    def _merge(self, first: int) -> None:
+        """Merge the parts that are held from `first` on, beside everything else, and swap them; `_merging` is
         held."""
-        last = len(old.parts)
         try:
-            made = merged(old.parts[first:], SetTail.empty(), old.clock)
-            with self._writing:
-                new = self._version  # the parts up to `last` have the same tables: only merges change those
-                for part in new.parts[first:last]:
-                    later = np.flatnonzero(part.died > old.clock)
-                    made = [one.with_deaths(part, later) for one in made]
-                self._version = replace(new, parts=(*new.parts[:first], *made, *new.parts[last:]))
+            for made, clock in self._steps(first):
+                with self._writing:
+                    new = (
+                        self._version
+                    )  # the parts that are held have the same tables: only merges change those
+                    parts = carried(made, new.parts[first : self._held], clock)
+                    self._version = replace(new, parts=(*new.parts[:first], *parts, *new.parts[self._held :]))
+                    self._held = first + len(parts)
+                del new, made  # the memory of what they have is to be free before the next step takes some
         finally:
             self._held = 0
 
-
-def _checked(
-    hashes: Any, tags: Any, owners: Any, counts: Any
-) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
-    """The arrays of `SetIndex.build`; ValueError for others."""
-    hashes, owners = checked_hashes(hashes), checked_ids(owners)
-    counts = checked_ids(counts, len(owners))
-    total = sum(counts.tolist())  # in Python: it might wrap
-    if np.any(counts < 0) or total != len(hashes):
-        raise ValueError(f"counts must add up to the {len(hashes)} hashes, these do to {total}")
-    tags = np.zeros(len(hashes), np.uint8) if tags is None else np.asarray(tags)
-    if tags.shape != hashes.shape or tags.dtype != np.uint8:
-        raise ValueError(f"tags must be uint8[{len(hashes)}], these are {tags.dtype}{list(tags.shape)}")
-    return hashes, tags, owners, counts
+    def _steps(self, first: int) -> Iterator[tuple[list[SetTables], int]]:
+        """The steps of a merge, and the clock by which their sets lived; holds on to nothing that was before."""
+        with self._writing:
+            version = self._version
+        clock = version.clock
+        steps = merging(version.parts[first : self._held], SetTail.empty(), clock)
+        del version
+        for made in steps:
+            yield made, clock
+            del made

@@ -2,7 +2,9 @@
 
 import logging
 import threading
+import tracemalloc
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.index import set_parts, sets
+from app.index import set_parts, set_tables, sets
 from app.index.set_parts import SetPart
+from app.index.set_tables import BandTable
 from app.index.set_tail import SetTail
 from app.index.sets import SetIndex
 from tests.index.drawn import random_hashes
@@ -35,17 +38,21 @@ class ChangesAgainstDict(RuleBasedStateMachine):
         self.patched.setattr(sets, "_TAIL", 8)
         self.patched.setattr(sets, "_WRITERS_OWN", 20)
         self.patched.setattr(SetIndex, "_merge_if_due", lambda _: None)
-        build = sets.merged
+        build = sets.merging
 
         def interrupted(*arguments):
-            if self.meanwhile and not self.index._writing.locked():
-                self.meanwhile.pop(0)()
-            made = build(*arguments)
-            while self.meanwhile and not self.index._writing.locked():
-                self.meanwhile.pop(0)()
-            return made
+            def meanwhile(most):
+                for _ in range(most):
+                    if self.meanwhile and not self.index._writing.locked():
+                        self.meanwhile.pop(0)()
 
-        self.patched.setattr(sets, "merged", interrupted)
+            meanwhile(1)
+            steps = build(*arguments)
+            for made in steps:
+                meanwhile(99 if len(made) == 1 else 1)
+                yield made
+
+        self.patched.setattr(sets, "merging", interrupted)
 
     def teardown(self):
         self.patched.undo()
@@ -118,7 +125,7 @@ def test_what_is_found_due_is_merged_before_a_writer_merges_it_too(monkeypatch):
     model[3] = [1, 2]
     index._held = 0
     assert sets.due(index._version.parts) == 3
-    merge, merged = SetIndex._merge, sets.merged
+    merge, merging = SetIndex._merge, sets.merging
     # As soon as that is known, a tail is full with which the writer may merge all parts but one; then another.
     writes = [lambda: write(5, 24), lambda: write(6, 8)]
 
@@ -130,10 +137,10 @@ def test_what_is_found_due_is_merged_before_a_writer_merges_it_too(monkeypatch):
     def interrupted(*arguments):
         if len(writes) == 1 and not index._writing.locked():
             writes.pop(0)()
-        return merged(*arguments)
+        return merging(*arguments)
 
     monkeypatch.setattr(SetIndex, "_merge", late)
-    monkeypatch.setattr(sets, "merged", interrupted)
+    monkeypatch.setattr(sets, "merging", interrupted)
     index._merge_in_background()
     assert not writes
     holds(index, model)
@@ -204,6 +211,101 @@ def test_removals_alone_lead_to_a_merge():
     assert len(index) == 6000
 
 
+def in_two_parts(first, later, monkeypatch):
+    """Sets of random hashes in tables of so many, and others that come after them."""
+    hashes = random_hashes(first + later)
+    models = (
+        cut(hashes[:first], [100] * (first // 100 - 1)),
+        {
+            10**9 + number: hashes[first + 50 * number : first + 50 * (number + 1)].tolist()
+            for number in range(later // 50)
+        },
+    )
+    index = built(models[0])
+    monkeypatch.setattr(SetIndex, "_merge_if_due", lambda _: None)
+    put(index, models[1])
+    return index, models[0] | models[1]
+
+
+def at_each_step(monkeypatch, index, call):
+    """Have a merge beside the writer call something with the number of each of its steps before it is published."""
+    merging = sets.merging
+
+    def watched(*arguments):
+        for number, made in enumerate(merging(*arguments)):
+            if not index._writing.locked():
+                call(number)
+            yield made
+
+    monkeypatch.setattr(sets, "merging", watched)
+
+
+def test_between_the_steps_of_a_merge_changes_take_effect_and_all_is_found(monkeypatch):
+    monkeypatch.setattr(set_tables, "_SCANNED_NS", 1e12)
+    index, model = in_two_parts(8000, 1000, monkeypatch)
+    owners, seen = list(model), []
+
+    def change(number):
+        seen.append(number)
+        early, late = owners[number], owners[-1 - number]
+        index.remove(np.array([early, late]))
+        del model[early], model[late]
+        new = {owners[number + 20]: [number, 2**63], -900 - number: [number + 2]}
+        put(index, new)
+        model.update(new)
+        holds(index, model)
+        some = [hashes[0] for hashes in list(model.values())[::5]]
+        queries = as_queries([0, 2**63, *some]) ^ np.uint64(0b101)
+        assert rows(index.near(queries, 5)) == plain_near(model, queries, 5)
+
+    at_each_step(monkeypatch, index, change)
+    index.merge_now()
+    assert seen == [0, 1, 2, 3]
+    change(4)
+    assert len(index._version.parts) == 1
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_what_a_merge_that_failed_has_half_merged_is_made_anew(step, monkeypatch):
+    index, model = in_two_parts(8000, 1000, monkeypatch)
+
+    def fail(number):
+        if number == step:
+            raise MemoryError
+
+    with monkeypatch.context() as patched:
+        at_each_step(patched, index, fail)
+        with pytest.raises(MemoryError):
+            index.merge_now()
+    holds(index, model)
+    index.merge_now()
+    holds(index, model)
+    [part] = index._version.parts
+    assert [len(band) for band in part.tables.bands] == [9000] * 3
+
+
+def test_a_merge_takes_a_part_of_the_memory_of_what_it_merges(monkeypatch):
+    index, _ = in_two_parts(400_000, 8000, monkeypatch)
+    tracemalloc.start()
+    try:
+        index._version = replace(
+            index._version, parts=tuple(SetPart.of(copied(part.tables)) for part in index._version.parts)
+        )
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        index.merge_now()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most - before < 0.6 * index.nbytes
+
+
+def copied(tables):
+    """The same in memory that is traced."""
+    bands = tuple(BandTable(band.begins.copy(), band.low.copy(), band.rest.copy()) for band in tables.bands)
+    return replace(tables, bands=bands, positions=tables.positions.copy(), tags=tables.tags.copy())
+
+
 def out_of_memory(*_):
     raise MemoryError("no room")
 
@@ -211,7 +313,7 @@ def out_of_memory(*_):
 @contextmanager
 def failing_merges(monkeypatch, caplog):
     with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
-        patched.setattr(sets, "merged", out_of_memory)
+        patched.setattr(sets, "merging", out_of_memory)
         yield
 
 

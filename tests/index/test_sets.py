@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.index import set_tables, sets
-from app.index.set_tables import SetTables
+from app.index.set_contents import SetContents
+from app.index.set_tables import SetTables, joined
 from app.index.set_tail import SetTail
 from app.index.sets import SetIndex
 from tests.index.drawn import collections, noise, random_hashes
@@ -41,6 +42,11 @@ def test_tables_find_what_comparing_finds(collection, counts, radius):
     assert rows(built(model).near(as_queries(queries), radius)) == plain_near(model, queries, radius)
 
 
+def extended(tables, contents):
+    *_, [made] = joined(tables, tables.alike(contents))
+    return made
+
+
 @settings(max_examples=60, deadline=None)
 @given(collections(), st.integers(1, 6), st.sampled_from(RADII))
 def test_extended_tables_find_what_comparing_finds(collection, each, radius):
@@ -50,8 +56,8 @@ def test_extended_tables_find_what_comparing_finds(collection, each, radius):
     for owner, own in model.items():
         if len(own):
             codes, owners, counts = as_arrays({owner: own})
-            one = codes, tags_of({owner: own}), owners, counts
-            tables = SetTables.build(*one) if tables is None else tables.extended(*one)
+            one = SetContents(codes, tags_of({owner: own}), owners, counts)
+            tables = SetTables.build(one) if tables is None else extended(tables, one)
     if tables is not None:
         index = SetIndex([tables])
     assert rows(index.near(as_queries(queries), radius)) == plain_near(model, queries, radius)
@@ -66,21 +72,23 @@ def test_tables_are_extended_by_later_sets_alone_that_leave_their_keys(kind, mon
 
     def parts(first, last):
         own = slice(first * 300, last * 300)
-        return hashes[own], tags[own], np.arange(first, last), counts[first:last]
+        return SetContents(hashes[own], tags[own], np.arange(first, last), counts[first:last])
 
-    extended = SetTables.build(*parts(0, 80)).extended(*parts(80, 100))
-    assert extended is not None
-    whole = SetTables.build(*parts(0, 100))
-    queries = hashes[::6000] ^ noise(5, 3, seed=5)
-    own = SetIndex([extended]), SetIndex([whole])
-    found, wanted = (index.near(queries[: 1 if kind == "equal" else 5], 6) for index in own)
-    for one, other in zip(found.columns, wanted.columns, strict=True):
-        assert np.array_equal(one, other)
-    for one, other in zip(own[0].contents(), own[1].contents(), strict=True):
-        assert np.array_equal(one, other)
-    assert SetTables.build(*parts(1, 80)).extended(*parts(0, 1)) is None
+    first = SetTables.build(parts(0, 80))
+    steps = list(joined(first, first.alike(parts(80, 100))))
+    assert [len(step) for step in steps] == [2, 2, 2, 1]
+    whole = SetIndex([SetTables.build(parts(0, 100))])
+    queries = (hashes[::6000] ^ noise(5, 3, seed=5))[: 1 if kind == "equal" else 5]
+    for step in steps:
+        index = SetIndex(step)
+        for one, other in zip(index.near(queries, 6).columns, whole.near(queries, 6).columns, strict=True):
+            assert np.array_equal(one, other)
+        for one, other in zip(index.contents(), whole.contents(), strict=True):
+            assert np.array_equal(one, other)
+    assert SetTables.build(parts(1, 80)).alike(parts(0, 1)) is None
+    assert steps[1][0].alike(parts(100, 101)) is None
     monkeypatch.setattr(set_tables, "LEAST_KEY_BITS", 2)
-    assert SetTables.build(*parts(0, 10)).extended(*parts(10, 100)) is None
+    assert SetTables.build(parts(0, 10)).alike(parts(10, 100)) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -241,7 +249,7 @@ def test_what_does_not_fit_together_is_refused_and_changes_nothing(hashes, owner
 def test_more_hashes_than_positions_have_numbers_for_are_refused():
     tail = replace(SetTail.empty(), size=2**32 - 1)
     with pytest.raises(ValueError, match=r"fewer than 2\*\*32"):
-        tail.with_sets(np.array([1]), as_queries([1]), np.zeros(1, np.uint8), np.array([1]))
+        tail.with_sets(SetContents.checked(as_queries([1]), np.array([1]), np.array([1])))
 
 
 def test_owners_that_do_not_ascend_are_refused_when_building():
@@ -257,9 +265,12 @@ def test_a_radius_that_is_none_is_refused(radius):
 
 def test_tables_that_are_built_on_two_threads_are_the_same():
     hashes = random_hashes(20_000)
-    sets_ = np.arange(100), np.full(100, 200)
     tags = np.arange(20_000).astype(np.uint8)
-    one, two = (SetTables.build(hashes, tags, *sets_, threads=threads) for threads in (1, 2))
-    for name in ("begins", "rests", "positions", "starts", "coarse"):
+    contents = SetContents(hashes, tags, np.arange(100), np.full(100, 200))
+    one, two = (SetTables.build(contents, threads=threads) for threads in (1, 2))
+    for name in ("positions", "starts", "coarse"):
         assert np.array_equal(getattr(one, name), getattr(two, name))
-    assert np.array_equal(one.lows[:, : len(hashes)], two.lows[:, : len(hashes)])
+    for own, other in zip(one.bands, two.bands, strict=True):
+        assert np.array_equal(own.begins, other.begins)
+        assert np.array_equal(own.rest, other.rest)
+        assert np.array_equal(own.low[: len(hashes)], other.low[: len(hashes)])
