@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
+from app.cli.ingest import for_scan
 from app.embedded import EmbeddedServer
+from app.settings import Settings
 from tests.pictures import drawn, encoded
 from tests.service import COMMAND, ROOT, environment, run
 
@@ -273,3 +275,10 @@ def test_reindex_works_without_a_service(folder: Path, tmp_path: Path) -> None:
     done = run(tmp_path, "reindex", "--rehash")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["result"]["rehash"]["images"] == 2
+
+
+@pytest.mark.parametrize(("own", "wanted"), [({}, os.cpu_count() + 1), ({"decode_processes": 1}, 1)])
+def test_a_scan_has_a_decoding_process_more_unless_told_how_many(own, wanted):
+    settings = for_scan(Settings(_env_file=None, **own), "postgresql://somewhere")
+    assert settings.decode_processes == wanted
+    assert settings.database_url == "postgresql://somewhere"

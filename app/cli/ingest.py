@@ -143,7 +143,7 @@ def _take_in(
     with open_database(settings, make=True) as url, Journal(path) as opened:
         from app.parts import make_parts
 
-        settings = settings.model_copy(update={"database_url": url})
+        settings = for_scan(settings, url)
         parts = make_parts(settings, decoders=_decoders(executor, settings))
         bulk = Bulk(
             parts.intake,
@@ -218,6 +218,15 @@ def _digest(*parts: object) -> str:
     """What tells one way to tell claims, or one set of sources, from another."""
     texts = [part.read_text("utf-8", "replace") if isinstance(part, Path) else str(part) for part in parts]
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def for_scan(settings: Settings, database_url: str) -> Settings:
+    """Those of a scan: unless told how many, one decoding process more than a service has, for some always wait
+    until what they wrote is on the disk."""
+    update: dict[str, object] = {"database_url": database_url}
+    if "decode_processes" not in settings.model_fields_set:
+        update["decode_processes"] = settings.decode_processes + 1
+    return settings.model_copy(update=update)
 
 
 def _decoders(executor: str, settings: Settings) -> "Decoders | None":
