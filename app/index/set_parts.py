@@ -52,13 +52,13 @@ class SetPart:
             return self
         return replace(self, living=self.living - int(self.tables.counts_of(numbers).sum()))
 
-    def with_deaths(self, old: Self, numbers: NDArray[np.int64]) -> Self:
-        """This, in which the sets with these numbers in an older part are dead from the same ticks on; those that
-        are not here are passed over."""
-        owners = self.tables.owners
-        own = np.minimum(np.searchsorted(owners, old.tables.owners[numbers]), len(owners) - 1)
-        here = owners[own] == old.tables.owners[numbers]
-        self.died[own[here]] = old.died[numbers[here]]
+    def with_deaths(self, owners: NDArray[np.int64], ticks: NDArray[np.int64]) -> Self:
+        """This, in which sets of these owners are dead from these ticks on; those that are not here are passed
+        over."""
+        there = self.tables.owners
+        own = np.minimum(np.searchsorted(there, owners), len(there) - 1)
+        here = there[own] == owners
+        self.died[own[here]] = ticks[here]
         return self.without(own[here])
 
 
@@ -99,22 +99,28 @@ def contents_of(parts: Sequence[SetPart], tail: SetTail, clock: int) -> SetConte
     return SetContents(hashes, tags, owners[living], counts[living])
 
 
-def merging(parts: Sequence[SetPart], tail: SetTail, clock: int) -> Iterator[list[SetTables]]:
+def merging(parts: Sequence[SetPart], tail: SetTail, clock: int) -> Iterator[list[SetPart]]:
     """Make one part of all that lives at `clock`, or none, step by step: see `set_tables.joined`."""
-    if parts and not parts[0].died.any():
-        # Mostly all else came after what the first has, and is put among it key by key.
+    if parts and DEAD_SHARE * (len(parts[0].tables) - parts[0].living) <= len(parts[0].tables):
+        # Mostly all else came after what the first has, and is put among it key by key, the dead it has too.
         rest = contents_of(parts[1:], tail, clock)
         later = parts[0].tables.alike(rest) if len(rest) else None
         if later is not None:
-            return joined(parts[0].tables, later)
+            dead = np.flatnonzero((parts[0].died > 0) & (parts[0].died <= clock))
+            deaths = parts[0].tables.owners[dead], parts[0].died[dead]
+            # Without a reference to the tables: what a step sets free is to be free.
+            return (
+                [SetPart.of(each).with_deaths(*deaths) for each in made]
+                for made in joined(parts[0].tables, later)
+            )
     contents = contents_of(parts, tail, clock)
-    return iter([[SetTables.build(contents)] if len(contents) else []])
+    return iter([[SetPart.of(SetTables.build(contents))] if len(contents) else []])
 
 
-def carried(made: Sequence[SetTables], parts: Sequence[SetPart], clock: int) -> list[SetPart]:
-    """Parts of tables made of what lived at `clock`, with the deaths that parts of the same sets have had since."""
-    told = [SetPart.of(tables) for tables in made]
+def carried(made: Sequence[SetPart], parts: Sequence[SetPart], clock: int) -> list[SetPart]:
+    """Parts made of what lived at `clock`, with the deaths that parts of the same sets have had since."""
+    told = list(made)
     for part in parts:
         later = np.flatnonzero(part.died > clock)
-        told = [one.with_deaths(part, later) for one in told]
+        told = [one.with_deaths(part.tables.owners[later], part.died[later]) for one in told]
     return told

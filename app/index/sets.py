@@ -205,8 +205,7 @@ class SetIndex:
             first -= 1
             total += version.parts[first].living
         *_, made = merging(version.parts[first:], version.tail, version.clock)
-        parts = (*version.parts[:first], *map(SetPart.of, made))
-        self._version = _Version(parts, SetTail.empty(), version.clock)
+        self._version = _Version((*version.parts[:first], *made), SetTail.empty(), version.clock)
         self._tables_at = 0
 
     def _merge_if_due(self) -> None:
@@ -261,7 +260,7 @@ class SetIndex:
         finally:
             self._held = 0
 
-    def _steps(self, first: int) -> Iterator[tuple[list[SetTables], int]]:
+    def _steps(self, first: int) -> Iterator[tuple[list[SetPart], int]]:
         """The steps of a merge, and the clock by which their sets lived; holds on to nothing that was before."""
         with self._writing:
             version = self._version
