@@ -17,6 +17,7 @@ from app.catalog import images, new_images, session
 from app.catalog.matches import EMPTY_PAGE
 from app.catalog.new_images import NewImage
 from app.catalog.rows import AnyRow
+from app.catalog.template_matches import ShownTemplates
 from app.catalog.templates import newest_stamp, switched_on
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
 from app.fingerprints.keypoint_value import Keypoints
@@ -295,19 +296,20 @@ class Intake:
             matched: set[int] = set()
             if waiting:
                 matched = screen_rows(connection, self.screening, list(waiting.values()), keypoints)
+            index = self.screening.collection.current
+            known = None if index is None else index.templates
             if replayed := [row.created_seq for row in rows if row.image_id not in created]:
                 # With templates made since they were stored the scan may not be through, and the index may know
                 # none of them: it reads them with the images that come later.
-                index = self.screening.collection.current
-                known = None if index is None else index.templates
                 if known is None or known.newest != newest_stamp(connection):
                     known = switched_on(connection)
                 recognise(connection, known, replayed)
+            unmade = 0 if known is None else known.unmade
             return [
                 # A new image for which nothing was found needs no reading: only earlier ones are promised.
-                Answer(row, EMPTY_PAGE, NO_VERDICT, created=True)
+                Answer(row, EMPTY_PAGE, NO_VERDICT, created=True, templates=ShownTemplates(pending=unmade))
                 if row.image_id in created and row.id not in matched
-                else _of_upload(connection, row, created=row.image_id in created)
+                else _of_upload(connection, row, created=row.image_id in created, unmade=unmade)
                 for row in rows
             ]
         except Exception as error:
@@ -320,10 +322,11 @@ class Intake:
             ) from error
 
 
-def _of_upload(connection: Connection, row: AnyRow, *, created: bool) -> Answer:
-    """The answer of an image that has just been compared with all images before it and all templates."""
+def _of_upload(connection: Connection, row: AnyRow, *, created: bool, unmade: int) -> Answer:
+    """The answer of an image that has just been compared with all images before it, and all templates but those
+    that are to be made anew."""
     answer = answer_image(connection, row, screened=True)
-    return replace(answer, created=created, templates=replace(answer.templates, pending=0))
+    return replace(answer, created=created, templates=replace(answer.templates, pending=unmade))
 
 
 def pixel_columns(fingerprinted: Fingerprinted) -> dict[str, Any]:

@@ -38,22 +38,25 @@ class Template:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Templates:
-    """All that are switched on, as of the stamp `newest` of the table; `details` are those of `by_detail`."""
+    """All that are switched on, as of the stamp `newest` of the table; `details` are those of `by_detail`, and of
+    `unmade` the code is to be made anew before anything can be compared with them."""
 
     newest: int
     by_code: Sequence[Template]
     by_detail: Sequence[Template]
     details: Details
+    unmade: int = 0
 
     @classmethod
-    def of(cls, newest: int, some: Sequence[Template]) -> Self:
-        """These."""
+    def of(cls, newest: int, some: Sequence[Template], unmade: int = 0) -> Self:
+        """These, and so many without a code."""
         details = [(template, template.detail) for template in some if template.detail is not None]
         return cls(
             newest,
             [template for template in some if template.detail is None],
             [template for template, _ in details],
             Details([detail for _, detail in details]),
+            unmade,
         )
 
     @property
@@ -66,12 +69,14 @@ def switched_on(connection: Connection) -> Templates:
     """Those that images are compared with."""
     rows = connection.execute(
         text(
-            "SELECT newest.stamp AS newest, t.* FROM (SELECT coalesce(max(change_seq), 0) AS stamp FROM template)"
+            "SELECT newest.stamp AS newest, newest.unmade, t.* FROM (SELECT coalesce(max(change_seq), 0) AS stamp,"
+            " count(*) FILTER (WHERE deleted_at IS NULL AND enabled AND code IS NULL) AS unmade FROM template)"
             " AS newest LEFT JOIN template t ON t.deleted_at IS NULL AND t.enabled AND t.code IS NOT NULL"
             " ORDER BY t.id"
         )
     ).all()
-    return Templates.of(rows[0].newest, [_template(row) for row in rows if row.id is not None])
+    made = [_template(row) for row in rows if row.id is not None]
+    return Templates.of(rows[0].newest, made, rows[0].unmade)
 
 
 def newest_stamp(connection: Connection) -> int:

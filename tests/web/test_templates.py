@@ -901,7 +901,8 @@ def test_a_template_whose_keypoints_were_defined_anew_is_made_anew(
             text("DELETE FROM template_match; UPDATE template SET code = NULL, scanned_seq = NULL")
         )
     client.app.state.parts.template_pictures.discard(UUID(lost))
-    assert uploaded(client, "KD-2", encoded(picture, "PNG"))["templates"] == []
+    unknown = uploaded(client, "KD-2", encoded(picture, "PNG"))
+    assert (unknown["templates"], unknown["templates_pending"]) == ([], 2)
     test_jobs.ask_for_fill(engine)
     with engine.connect() as connection:
         job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
@@ -916,6 +917,7 @@ def test_a_template_whose_keypoints_were_defined_anew_is_made_anew(
     assert jobs <= 3  # two were made, one made anew; for what has no code there is nothing to do
     again = uploaded(client, "KD-3", encoded(picture, "PNG"))
     assert [each["template_id"] for each in again["templates"]] == [made_before]
+    assert again["templates_pending"] == 1
 
 
 @pytest.mark.parametrize("picture", [scene(), drawn(1)], ids=["shows it", "does not"])
