@@ -132,13 +132,13 @@ _CANDIDATES = (
 class Rehashed:
     """Recomputed fingerprint of a row: its stamp, the pixel-derived columns, segments, pattern and keypoints.
 
-    Columns that are left out of `values` stay as they are, and so do segments that are None.
+    Columns that are left out of `values` stay as they are, and so do segments and a pattern that are None.
     """
 
     created_seq: int
     values: dict[str, Any]
     segments: Sequence[Segment] | None
-    pattern: Pattern
+    pattern: Pattern | None
     keypoints: Keypoints
 
 
@@ -365,18 +365,16 @@ def store_rehash(connection: Connection, rehashed: Rehashed) -> None:
         .where(LIVE, image.c.created_seq == rehashed.created_seq)
         .values(
             rehashed.values
-            | {
-                "pattern": rehashed.pattern.hash,
-                "keypoint_count": rehashed.keypoints.stored_count,
-                "screened_at": None,
-            }
+            | ({} if rehashed.pattern is None else {"pattern": rehashed.pattern.hash})
+            | {"keypoint_count": rehashed.keypoints.stored_count, "screened_at": None}
         )
         .returning(image.c.created_seq)
     ).all()
     if stamped:  # else deleted meanwhile
         if rehashed.segments is not None:
             replace_segments(connection, rehashed.created_seq, rehashed.segments)
-        replace_pattern(connection, rehashed.created_seq, rehashed.pattern)
+        if rehashed.pattern is not None:
+            replace_pattern(connection, rehashed.created_seq, rehashed.pattern)
         replace_keypoints(connection, rehashed.created_seq, rehashed.keypoints.to_bytes())
 
 

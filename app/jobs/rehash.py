@@ -136,7 +136,8 @@ def _rehashed(
     counts.from_rendition += from_rendition
     if only_lacking and from_rendition and row.whash_db4 is not None:
         counts.moved += 1  # others were compared without its keypoints
-        return images.Rehashed(row.created_seq, {}, None, found.pattern, found.keypoints)
+        pattern = found.pattern if row.pattern is None else None
+        return images.Rehashed(row.created_seq, {}, None, pattern, found.keypoints)
     values, segments = pixel_columns(found), found.fingerprint.segments
     if from_rendition:
         # A rendition has other pixels than it was made of: what tells the same pixels is what was uploaded.
