@@ -3,9 +3,8 @@ pixel."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
 from types import MappingProxyType
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from app.imaging.normalise import normalised_size
 from app.index.set_tables import Hits
 from app.matching.candidates import Candidates, agreeing, rank
 from app.matching.evidence import Evidence, examine, examine_whole, unexamined
+from app.matching.kinds import Rule, differs, kind_of_part
 from app.matching.near_keypoints import near
 from app.matching.overlaps import PROPOSING_BITS, Overlap, find_overlap
 from app.storage import DamagedRenditionError, Pictures, open_jpeg, open_rendition
@@ -34,11 +34,14 @@ MOST_PROPOSED = 400
 MOST_COMPARED = 64
 """Of these, best first, all keypoints are compared."""
 MOST_EXAMINED = 32
-"""Of those, best first, so many are laid on the picture."""
+"""Of those, best first, so many are laid on the picture, and as many more as long as half of them match."""
+MOST_OF_A_HUB = 128
+"""More are not: then it is known in how many claims a picture is, at least."""
 DOUBTED_SCORE = 0.7
 """Of what is alike as a whole: copies that keypoints lay right correlate by less only if they are full of noise."""
 MOST_KNOWN = 16
-"""Of those that whole-image hashes tell to be copies already, for evidence."""
+"""Of those that whole-image hashes tell to be copies already, for evidence, and as many more as long as some
+differ."""
 _FIRST_TOGETHER = 4
 # Of pictures that are searched for together: with a letterhead of 60 keypoints on 30,000 images each finds as many,
 # which take some 50 bytes each while they are put in order.
@@ -111,42 +114,77 @@ def partial_copies(
     pictures: Pictures,
     look: Look,
     candidates: Candidates,
+    rule: Rule,
     known: Mapping[int, int] = MappingProxyType({}),
 ) -> list[PartialCopy]:
     """Those of the images that `agreeing_images` left, best first, that a picture has a part in common with.
 
     Of those `known` to be alike as wholes, by `created_seq` and the place in TRANSFORMS of how, some are looked at,
-    for evidence: where no keypoints agree, or what they tell is doubtful, laid on each other as wholes. Images
-    deleted meanwhile are left out.
+    for evidence: where no keypoints agree, or what they tell is doubtful, laid on each other as wholes. More of
+    them while some differ, by the rule, and more of the others while most match. Images deleted meanwhile are left
+    out.
     """
-    seqs = candidates.owners.tolist()
-    states = dict(zip(seqs, candidates.states.tolist(), strict=True))
-    copies = [*(seq for seq in seqs if seq in known), *(seq for seq in known if seq not in states)][
-        :MOST_KNOWN
-    ]
-    others = [seq for seq in seqs if seq not in known][:MOST_COMPARED]
-    if not copies and not others:
-        return []
-    rows = {row.created_seq: row for row in keypoint_rows(connection, copies + others)}
-    found = []
-    for some, most in ((copies, MOST_KNOWN), (others, MOST_EXAMINED)):
+    states = dict(zip(candidates.owners.tolist(), candidates.states.tolist(), strict=True))
+    spoken_for = [seq for seq in states if seq in known]
+    silent = [seq for seq in known if seq not in states]
+    others = [seq for seq in states if seq not in known]
+    found: dict[int, Evidence] = {}
+    for seqs, at_once, goes_on in (
+        (spoken_for, MOST_KNOWN, _some_differ),
+        (silent, MOST_KNOWN, _some_differ),
+        (others, MOST_COMPARED, _most_match),
+    ):
+        looked_at = 0
+        # Hundreds of copies of one picture are not all laid on it, but none is missed that strangers hide.
+        for told in _laid(connection, pictures, look, seqs, at_once, states, known):
+            found |= {seq: evidence for seq, evidence in told.items() if evidence is not None}
+            looked_at += len(told)
+            if looked_at >= MOST_OF_A_HUB or not goes_on(told.values(), rule):
+                break
+    return [PartialCopy(seq, evidence) for seq, evidence in found.items()]
+
+
+def _some_differ(told: Iterable[Evidence | None], rule: Rule) -> bool:
+    return any(evidence is not None and differs(evidence, rule) for evidence in told)
+
+
+def _most_match(told: Iterable[Evidence | None], rule: Rule) -> bool:
+    matching = sum(evidence is not None and kind_of_part(evidence, rule) is not None for evidence in told)
+    return 2 * matching >= MOST_EXAMINED
+
+
+def _laid(
+    connection: Connection,
+    pictures: Pictures,
+    look: Look,
+    seqs: Sequence[int],
+    at_once: int,
+    states: Mapping[int, int],
+    known: Mapping[int, int],
+) -> Iterator[dict[int, Evidence | None]]:
+    """Images by `created_seq`, so many compared at once, and of those that overlap MOST_EXAMINED laid on the
+    picture at once."""
+    for first in range(0, len(seqs), at_once):
+        some = seqs[first : first + at_once]
+        rows = {row.created_seq: row for row in keypoint_rows(connection, some)}
         there = [rows[seq] for seq in some if seq in rows]
-        overlapping = list(islice(_overlapping(look, there, states), most))
-        told: dict[int, Evidence | None] = dict.fromkeys(
-            row.created_seq for row in there if row.created_seq in known
-        )
-        seqs = list({row.created_seq: None for row, _, _ in overlapping} | told)
-        read = pictures.read_renditions([rows[seq].image_id for seq in seqs])
-        renditions = dict(zip(seqs, read, strict=True))
-        for row, overlap, keypoints in overlapping:
-            told[row.created_seq] = _evidence(look, row, overlap, keypoints, renditions[row.created_seq])
-        for seq, evidence in told.items():
-            if seq in known and (evidence is None or evidence.score < DOUBTED_SCORE):
-                # As few keypoints agree by chance, and lay it wrong.
-                whole = _evidence_of_whole(look, renditions[seq], TRANSFORMS[known[seq]])
-                told[seq] = _better(evidence, whole)
-        found += [PartialCopy(seq, evidence) for seq, evidence in told.items() if evidence is not None]
-    return found
+        overlapping = list(_overlapping(look, there, states))
+        whole = [row.created_seq for row in there if row.created_seq in known]
+        for begin in range(0, max(len(overlapping), 1), MOST_EXAMINED):
+            laid = overlapping[begin : begin + MOST_EXAMINED]
+            told: dict[int, Evidence | None] = dict.fromkeys(
+                [*(row.created_seq for row, _, _ in laid), *(() if begin else whole)]
+            )
+            read = pictures.read_renditions([rows[seq].image_id for seq in told])
+            renditions = dict(zip(told, read, strict=True))
+            for row, overlap, keypoints in laid:
+                told[row.created_seq] = _evidence(look, row, overlap, keypoints, renditions[row.created_seq])
+            for seq, evidence in told.items():
+                if seq in known and (evidence is None or evidence.score < DOUBTED_SCORE):
+                    # As few keypoints agree by chance, and lay it wrong.
+                    as_whole = _evidence_of_whole(look, renditions[seq], TRANSFORMS[known[seq]])
+                    told[seq] = _better(evidence, as_whole)
+            yield told
 
 
 def agreeing_images(
@@ -188,8 +226,10 @@ def _overlapping(
 
 
 def _better(one: Evidence | None, other: Evidence | None) -> Evidence | None:
-    """That in which more is alike."""
-    return max((each for each in (one, other) if each is not None), key=lambda each: each.score, default=None)
+    """That in which more is alike; text stays text."""
+    if one is None or other is None:
+        return one or other
+    return one if one.score >= other.score else replace(other, page=one.page)
 
 
 def _evidence_of_whole(look: Look, rendition: bytes | None, transform: str) -> Evidence | None:

@@ -159,7 +159,7 @@ def _look_at(
         partial = (
             []
             if look is None
-            else partial_copies(connection, screening.pictures, look, next(candidates), whole)
+            else partial_copies(connection, screening.pictures, look, next(candidates), screening.rule, whole)
         )
         yield _Looked(row, query, whole, {found.created_seq: found.evidence for found in partial})
 

@@ -104,7 +104,8 @@ class Similar:
     """One image found: the row (image_id, claim_id, uploaded_at), its distance in bits, and the transform.
 
     The transform turns the query's picture into this one. `regions` are those that match, nearest first, where
-    segments were searched, `evidence` where keypoints were: then the distance is that of keypoints that agree.
+    segments were searched, `evidence` and the `kind` of match where keypoints were: then the distance is that of
+    keypoints that agree.
     """
 
     row: AnyRow
@@ -112,6 +113,7 @@ class Similar:
     transform: str
     regions: Sequence[RegionMatch] = ()
     evidence: Evidence | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +145,15 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """All images found: `seqs`, `distances`, `transforms` int64[n] belong together; regions, evidence by `seqs`."""
+    """All images found: `seqs`, `distances`, `transforms` int64[n] belong together; regions, evidence and kinds by
+    `seqs`."""
 
     seqs: np.ndarray
     distances: np.ndarray
     transforms: np.ndarray
     regions: Mapping[int, Sequence[RegionMatch]] = field(default_factory=dict)
     evidence: Mapping[int, Evidence] = field(default_factory=dict)
+    kinds: Mapping[int, str | None] = field(default_factory=dict)
 
 
 class Search:
@@ -282,6 +286,7 @@ class Search:
                             transform,
                             found.regions.get(seq, ()),
                             found.evidence.get(seq),
+                            found.kinds.get(seq),
                         )
                     )
             position += len(chosen)
@@ -313,10 +318,13 @@ class Search:
         """Images that have a part in common with the picture, by the rule a copy of it or one of the same scene."""
         assert asked.look is not None  # noqa: S101 - for the type checker: keypoints are asked for
         proposed = propose_images(replica, asked.look.keypoints)
+        if query.wanted != Filter():  # before some are chosen
+            meant = images.meant(connection, proposed.owners.tolist(), query.wanted)
+            proposed = proposed.taken(np.flatnonzero(np.isin(proposed.owners, meant)))
         [candidates] = agreeing_images(connection, [asked.look], [proposed])
         copies = [
             copy
-            for copy in partial_copies(connection, self._pictures, asked.look, candidates)
+            for copy in partial_copies(connection, self._pictures, asked.look, candidates, self._rule)
             if copy.evidence.bits <= query.max_distance and kind_of_part(copy.evidence, self._rule)
         ]
         transforms = [nearest_transform(copy.evidence) for copy in copies]
@@ -328,6 +336,7 @@ class Search:
             np.array([copy.evidence.bits for copy in copies], np.int64),
             np.array(transforms, np.int64),
             evidence={copy.created_seq: copy.evidence for copy in copies},
+            kinds={copy.created_seq: kind_of_part(copy.evidence, self._rule) for copy in copies},
         )
 
 

@@ -10,7 +10,7 @@ import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import repeat
 from pathlib import Path
@@ -118,7 +118,7 @@ class Stored:
             whole = examine_whole(query.grey, self.greys[number], TRANSFORMS[transform])
             evidence = seen.get(number)
             if whole is not None and (evidence is None or evidence.score < min(DOUBTED_SCORE, whole.score)):
-                seen[number] = whole
+                seen[number] = whole if evidence is None else replace(whole, page=evidence.page)
         numbers = sorted({*near, *seen} - {but})
         told = [seen.get(number) for number in numbers]
         findings = compare_many(query.picture, [self.pictures[number] for number in numbers], rule, told)

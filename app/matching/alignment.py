@@ -133,7 +133,7 @@ def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int
     normalise_locally(template, _REACH, _NOISE, normal_template)
     normalise_locally(own, _REACH, _NOISE, normal_own)
     warp = _refined(normal_template, normal_own, to_own @ np.linalg.inv(start) @ to_stored, steps)
-    if warp is None:
+    if warp is None or not abs(np.linalg.det(warp)) > _FLAT:
         return None
     room = np.empty((2, (size[0] // BLOCK + 1) * (size[1] // BLOCK + 1)), np.float32)
     blocks = compare_blocks(

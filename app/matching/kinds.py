@@ -153,8 +153,12 @@ def _contradicted(evidence: Evidence | None, bits: int, rule: Rule) -> bool:
     frames of one road, say; or are text, as was seen only then, and not near enough for that."""
     if evidence is None:
         return False
-    differ = evidence.blocks >= _MANY_BLOCKS and evidence.score < rule.near_score
-    return differ or (evidence.page and bits > rule.page_verifier)
+    return differs(evidence, rule) or (evidence.page and bits > rule.page_verifier)
+
+
+def differs(evidence: Evidence, rule: Rule) -> bool:
+    """Whether pictures that were laid on each other have much to compare, and are not the same in it."""
+    return evidence.blocks >= _MANY_BLOCKS and evidence.score < rule.near_score
 
 
 def kind_of_part(evidence: Evidence, rule: Rule) -> str | None:

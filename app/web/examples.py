@@ -123,7 +123,12 @@ MATCH_LIST = {
     "matches": [MATCH],
     "next_cursor": None,
 }
-SIMILAR_IMAGE: dict[str, Any] = _FOUND | {"distance": 2, "regions": [], "evidence": None}
+SIMILAR_IMAGE: dict[str, Any] = _FOUND | {
+    "distance": 2,
+    "regions": [],
+    "kind": None,
+    "evidence": None,
+}
 SEGMENT_LIST = {
     "image_id": IMAGE_ID,
     "segments": [{"hash": "33694d4d4d69332b", "box": _BOX, "searchable": True}],

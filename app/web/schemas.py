@@ -124,12 +124,12 @@ class Image(BaseModel):
     matches_total: int
     hub: int | None = Field(
         description="In how many other claims there are matches, where these are more than 20: a form, say, or a"
-        " picture that everybody sends. null: in fewer."
+        " picture that everybody sends; of edited copies those in about a hundred are counted. null: in fewer."
     )
     templates: list[ShownTemplate] = Field(description="Templates that it shows, nearest first.")
     templates_pending: int = Field(
-        description="Templates that a job is comparing with all stored images: this one may show them. 0 for a new"
-        " image, which was compared with all templates before the answer."
+        description="Templates that a job is comparing with all stored images: this one may show them. For a new"
+        " image, which is compared with all templates before the answer, those whose code is to be made anew."
     )
 
 
@@ -224,6 +224,9 @@ class SimilarImage(BaseModel):
     uploaded_at: Time
     regions: list[RegionPair] = Field(
         description="Where segments were searched: which region of which picture, nearest first."
+    )
+    kind: Literal["edited_copy", "same_scene"] | None = Field(
+        description="Where keypoints were searched: whether it has a part of the picture or shows the same again."
     )
     evidence: Evidence | None = Field(
         description="Where keypoints were searched: how the picture asked about lies on this one."
@@ -366,6 +369,7 @@ def similar_json(page: SimilarPage, query: Query, image_id: str | None) -> Simil
                     )
                     for match in found.regions
                 ],
+                kind=found.kind,  # type: ignore[arg-type]
                 evidence=None if found.evidence is None else evidence_json(found.evidence),
             )
             for found in page.matches

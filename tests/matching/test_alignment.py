@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 from skimage import data
 
+from app.matching import alignment
 from app.matching.alignment import BLOCK, LEAST_BLOCKS, align, overlap_of
 from app.matching.alignment_kernels import compare_blocks, normalise_locally
 
@@ -183,6 +184,12 @@ def test_blocks_are_shifted_by_as_many_pixels_as_they_lie_beside_where_they_shou
     count = compare_blocks(template, template, template, warp, BLOCK, 0.7, scores, shifts)
     assert count > 50
     assert np.median(shifts[:count]) == pytest.approx(np.hypot(right, down), abs=0.15)
+
+
+def test_what_lies_on_a_line_alone_can_not_be_laid(monkeypatch):
+    picture = Image.effect_noise((120, 90), 60)
+    monkeypatch.setattr(alignment, "_refined", lambda *_: np.diag([1.0, 0.0, 1.0]))
+    assert align(picture, picture, np.eye(3)) is None
 
 
 def test_a_copy_is_shifted_by_little_and_things_that_moved_by_more():

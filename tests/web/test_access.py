@@ -135,6 +135,7 @@ def test_portal_key_is_told_of_copies_in_other_clients_claims(client: TestClient
         ("portal", "POST", "/templates", 403),
         ("portal", "POST", "/reports/duplicates", 403),
         ("portal", "GET", "/reports/x", 403),
+        ("portal", "GET", "/matches/x/overlay.png", 403),
         ("qc", "GET", "/reports/x", 404),
         ("admin", "GET", "/jobs/x", 404),
         ("admin", "DELETE", "/images/x", 404),

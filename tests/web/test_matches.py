@@ -1,6 +1,7 @@
 """Copies of a part of a picture, through the API: found, explained, drawn, and forgotten with their images."""
 
 import io
+import json
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
+from app import partial_copies
 from app.jobs.fill import ask_for_fill
 from app.jobs.sweep import screen_unanswered
 from app.parts import Parts
@@ -129,6 +131,22 @@ def test_similar_finds_the_photo_that_a_crop_was_cut_from(client: TestClient) ->
     assert as_stored["total"] == 0  # it is a mirror image
 
 
+def test_similar_by_keypoints_chooses_among_the_images_that_are_meant(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial_copies, "MOST_COMPARED", 1)
+    plants = ["A", "A", "B", "A"]
+    for number, plant in enumerate(plants):
+        data = encoded(photo(), quality=60 + 5 * number)
+        upload(client, f"KD-{number}", data, labels=json.dumps({"plant": plant}))
+    for plant, wanted in (("A", {"KD-0", "KD-1", "KD-3"}), ("B", {"KD-2"}), ("C", set())):
+        params = {"hash": "keypoints", "orientations": "all", "labels": json.dumps({"plant": plant})}
+        answer = client.post("/similar", params=params, files={"file": ("crop.jpg", encoded(crop()))}).json()
+        assert {match["claim_id"] for match in answer["matches"]} <= wanted
+        assert bool(answer["matches"]) == bool(wanted)
+        assert {match["kind"] for match in answer["matches"]} <= {"edited_copy"}
+
+
 def test_images_from_before_there_were_keypoints_are_matched_once_a_job_has_found_them(
     client: TestClient, parts: Parts, engine: Engine
 ) -> None:
@@ -172,13 +190,39 @@ def test_a_picture_that_everybody_sends_is_told_to_be_a_hub(client: TestClient) 
     assert len(listed["matches"]) == 21
 
 
+def test_as_many_parts_are_laid_on_a_picture_as_match(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial_copies, "MOST_EXAMINED", 2)
+    monkeypatch.setattr(partial_copies, "MOST_COMPARED", 3)
+    for number in range(7):
+        uploaded(client, f"KD-{number}", encoded(photo(), quality=70 + number))
+    image = uploaded(client, "KD-8", encoded(crop()))
+    assert (image["matches_total"], image["verdict"]) == (7, "edited_copy")
+    monkeypatch.setattr(partial_copies, "MOST_OF_A_HUB", 4)
+    assert uploaded(client, "KD-9", encoded(crop(), quality=60))["matches_total"] == 5 + 1  # and KD-8's
+
+
+@pytest.mark.parametrize("some_differ", [False, True])
+def test_wholes_that_are_alike_are_laid_on_each_other_as_long_as_some_differ(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, some_differ: bool
+) -> None:
+    monkeypatch.setattr(partial_copies, "MOST_KNOWN", 1)
+    monkeypatch.setattr(partial_copies, "differs", lambda *_: some_differ)
+    for number in range(4):
+        image = uploaded(client, f"KD-{number}", encoded(photo(), quality=70 + number))
+    assert [match["kind"] for match in image["matches"]] == 3 * ["near_duplicate"]
+    assert sum(match["evidence"] is not None for match in image["matches"]) == (3 if some_differ else 1)
+
+
 def test_an_image_whose_picture_is_lost_does_not_stop_the_others(
     client: TestClient, parts: Parts, engine: Engine
 ) -> None:
     first = uploaded(client, "KD-1", encoded(photo()))
     parts.pictures.files(UUID(first["image_id"])).rendition.unlink()
-    second = uploaded(client, "KD-2", encoded(crop()))
-    assert second["verdict"] == "same_scene"  # there is nothing to lay it on
+    answer = upload(client, "KD-2", encoded(crop())).json()
+    assert answer["images"][0]["verdict"] == "same_scene"  # there is nothing to lay it on
+    assert not answer["duplicate"]
     uploaded(client, "KD-3", encoded(photo(), quality=50))
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
