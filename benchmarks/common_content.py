@@ -1,0 +1,106 @@
+"""`python -m benchmarks.common_content`: do photos match because one thing was put on all of them?
+
+The same logo, watermark, date, frame, ruler, letter or screen of an app, drawn alike on photos of the reported half
+that have nothing to do with each other: all of these are stored, and each is looked for among the others. Whatever
+is found is false. Of each kind the pairs that match; photos that match as they are were left out before.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from app.matching.kinds import COPIES, KINDS
+from app.parts import rule_from
+from app.settings import Settings
+from benchmarks.copies import half_of, photo_files
+from benchmarks.edited import OTHERS, Looked, Stored, look, pairs_by_kind
+from benchmarks.edits import shrunk
+from benchmarks.report import Bar, show, table
+from benchmarks.suite import edit
+from tests.pictures import encoded
+
+AS_IT_IS = "as it is"
+SHARED = (
+    "company logo",
+    "watermark, corner",
+    "watermark, all over",
+    "watermark, one big line",
+    "date stamp",
+    "stickers and scribbles",
+    "white frame",
+    "dark thick frame",
+    "instant-film frame with a caption",
+    "caption bar",
+    "in a letter",
+    "phone screenshot",
+    "desktop screenshot",
+)
+
+
+def ruler(photo: Image.Image) -> Image.Image:
+    """A ruler of 30 cm along the lower edge, over an eighth of the height."""
+    picture = photo.convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    width, height = picture.size
+    top = height - height // 8
+    draw.rectangle((0, top, width, height), (245, 222, 140), (60, 50, 20), 2)
+    font = ImageFont.load_default(max(8, height // 32))
+    for mark in range(301):
+        x = width * (mark + 5) / 311
+        long = 0.5 if mark % 10 == 0 else 0.35 if mark % 5 == 0 else 0.2
+        draw.line((x, top, x, top + long * height / 8), "black", 1)
+        if mark % 10 == 0:
+            draw.text((x, top + height / 13), str(mark // 10), font=font, anchor="mt", fill="black")
+    return picture
+
+
+OWN: dict[str, Callable[[Image.Image], Image.Image]] = {AS_IT_IS: lambda photo: photo, "ruler": ruler}
+
+
+def _looked(name: str, path: Path, others: list[Path]) -> Looked:
+    with Image.open(path) as opened:
+        photo = shrunk(opened)
+    if name in OWN:
+        return look(encoded(OWN[name](photo)))
+    around = [shrunk(Image.open(other)) for other in others]
+    return look(edit(name, photo, around, 0).jpeg)  # one seed: what is put on them is the same
+
+
+@click.command()
+@click.option("--photos", default=60, show_default=True, help="Photos that the same is put on.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(photos: int, *, as_json: bool) -> None:
+    """Look for each among the others."""
+    random = np.random.default_rng(5)
+    files = [path for path in photo_files() if half_of(path) == 1]
+    chosen = [files[place] for place in random.permutation(len(files))[: photos + OTHERS].tolist()]
+    chosen, others = chosen[OTHERS:], chosen[:OTHERS]
+    rule = rule_from(Settings.model_construct())
+    rows, counts, alike = [], {}, set()
+    with ProcessPoolExecutor() as processes:
+        for name in (AS_IT_IS, *SHARED, "ruler"):
+            looks = list(processes.map(_looked, repeat(name), chosen, repeat(others), chunksize=4))
+            stored = Stored(looks)
+            found = [stored.matches(each, rule, but=number) for number, each in enumerate(looks)]
+            pairs = pairs_by_kind(found)
+            if name == AS_IT_IS:
+                alike = set().union(*pairs.values())
+                continue
+            told = {kind: len(pairs[kind] - alike) for kind in KINDS}
+            counts[name] = told
+            rows.append(
+                [name, *(str(told[kind]) for kind in ("near_duplicate", "edited_copy", "same_scene"))]
+            )
+    copies = sum(told[kind] for told in counts.values() for kind in COPIES)
+    most = len(chosen) * (len(chosen) - 1) // 2 - len(alike)
+    shown = table([f"on both of {most} pairs", "near duplicates", "edited copies", "same scenes"], rows)
+    show(counts, shown, [Bar("pairs told to be copies", copies, 0, "pairs")], as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()
