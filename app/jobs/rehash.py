@@ -1,6 +1,6 @@
 """Computing fingerprints of stored images anew: of all of them, or of those that lack some."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from app.screening import screen
 
 ROWS_AT_ONCE = 200
 CLEARED_AT_ONCE = 5000
+NOTHING: Mapping[str, Any] = {}
 # What rows stored before these were defined lack, until they are filled in.
 LATER = {"whash_db4", "colorhash", "colour_code"}
 
@@ -70,14 +71,18 @@ def rehash(parts: Parts, progress: Progress, read: Read, step: str) -> Counts:
     finally:
         pool.close()
     if counts.moved:
-        counts.rescreened = screen_all(parts, progress)
+        counts.rescreened = screen_all(parts, progress, so_far=asdict(counts))
     return counts
 
 
-def screen_all(parts: Parts, progress: Progress) -> int:
-    """Compare every image with those before it anew, by the rule as it is now; return how many."""
+def screen_all(parts: Parts, progress: Progress, *, so_far: Mapping[str, Any] = NOTHING) -> int:
+    """Compare every image with those before it anew, by the rule as it is now; return how many.
+
+    `so_far` is reported until all are on the list of those to screen: whoever goes on from there has to know of it.
+    """
     last: int | None = 0
     while last is not None:
+        progress.report({"step": "clear", **so_far})
         # Some at a time: who deletes or screens one of them waits for no more, and no statement runs out of time.
         with parts.engine.begin() as connection:
             last = images.clear_screened(connection, last, CLEARED_AT_ONCE)

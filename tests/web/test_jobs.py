@@ -7,11 +7,11 @@ from uuid import UUID
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from starlette.testclient import TestClient
 
-from app.catalog import jobs
-from app.jobs import keeper, rehash
+from app.catalog import images, jobs
+from app.jobs import keeper, progress, rehash
 from app.jobs.fill import ask_for_fill
 from app.parts import Parts
 from tests.pictures import drawn, encoded, photo, receipt
@@ -378,12 +378,42 @@ def test_what_moved_in_a_rehash_that_broke_off_is_screened_by_the_next(
     def run() -> Any:
         return finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])
 
+    clear = images.clear_screened
+
+    def breaking_off_later(connection: Connection, after: int, limit: int) -> int | None:
+        if after:
+            raise RuntimeError("the process is killed")
+        return clear(connection, after, limit)
+
     with monkeypatch.context() as patch:
         patch.setattr(rehash, "_store", breaking_off)
+        assert run()["state"] == "failed"
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "REPORT_SECONDS", 0.0)
+        patch.setattr(images, "clear_screened", breaking_off_later)
         assert run()["state"] == "failed"
     result = run()["result"]["rehash"]
     assert (result["changed"], result["rescreened"]) == (0, 2)
     assert run()["result"]["rehash"]["rescreened"] == 0
+
+
+def test_a_job_that_has_all_images_screened_anew_shows_that_it_lives_after_each_step(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_rows(engine, 4, np.random.default_rng(1))
+    monkeypatch.setattr(rehash, "CLEARED_AT_ONCE", 1)
+    monkeypatch.setattr(progress, "REPORT_SECONDS", 0.0)
+    clear, cleared = images.clear_screened, []
+
+    def cancelled_at_the_first(connection: Connection, after: int, limit: int) -> int | None:
+        cleared.append(after)
+        connection.execute(text("UPDATE job SET cancel_requested = 1"))
+        return clear(connection, after, limit)
+
+    monkeypatch.setattr(images, "clear_screened", cancelled_at_the_first)
+    job = client.post("/admin/reindex", params={"rescreen": True}).json()
+    assert finished(client, job["job_id"])["state"] == "cancelled"
+    assert len(cleared) == 1
 
 
 def test_a_job_whose_statement_runs_out_of_time_fails_and_is_not_begun_again(
