@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import DatabaseAway, StorageFull
@@ -44,6 +44,7 @@ def make_engine(settings: "Settings", url: str) -> Engine:
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=2,
+        hide_parameters=True,  # errors go to the log, and values are labels and names of files
     )
     event.listen(engine, "checkout", _refuse_ended)
     return engine
@@ -53,7 +54,10 @@ def make_patient_engine(url: str) -> Engine:
     """Engine for a process of its own: reading may take long, and waiting for what others hold may not."""
     options = {"lock_timeout": PATIENT_LOCK_MS, "timezone": "UTC", "jit": "off"}
     return create_engine(
-        url, connect_args=_connect_args(options, PATIENT_CONNECT_SECONDS), poolclass=NullPool
+        url,
+        connect_args=_connect_args(options, PATIENT_CONNECT_SECONDS),
+        poolclass=NullPool,
+        hide_parameters=True,
     )
 
 
@@ -120,6 +124,14 @@ def translated(error: Exception) -> Exception:
         if isinstance(error, OperationalError) or error.connection_invalidated:
             return DatabaseAway("the database can't be reached or did not answer in time")
     return error
+
+
+def told(error: Exception) -> str:
+    """The class of an error and what it says; of a database error without statement, values and details."""
+    if not isinstance(error, SQLAlchemyError):
+        return f"{type(error).__name__}: {error}"
+    first, _, _ = str(getattr(error, "orig", None) or error).partition("\n")
+    return f"{type(error).__name__}: {first}"
 
 
 def out_of_time(error: Exception) -> bool:

@@ -209,7 +209,7 @@ def run_job(job: AnyRow, runner: UUID, parts: Parts) -> None:
         if isinstance(translated, ClaimprintError) and not session.out_of_time(error):
             # The database is away or the disk full: the row stays `running`, and whoever comes back takes over.
             return
-        ending = {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+        ending = {"state": "failed", "error": session.told(error)}
     try:
         with parts.engine.begin() as connection:
             jobs.finish_job(connection, job_row_id=job.id, runner=runner, **ending)

@@ -427,3 +427,22 @@ def test_a_job_whose_statement_runs_out_of_time_fails_and_is_not_begun_again(
     job = finished(client, client.post("/admin/reindex").json()["job_id"])
     assert job["state"] == "failed"
     assert "statement timeout" in job["error"]
+
+
+def test_a_job_that_fails_in_the_database_tells_its_words_and_no_statement_or_value(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(_job: object, _runner: object, parts: Parts) -> Any:
+        with parts.engine.begin() as connection:
+            connection.execute(
+                text("INSERT INTO event (actor, action, subject) VALUES (:label, 'a', NULL)"),
+                {"label": "Mrs Miller"},
+            )
+
+    monkeypatch.setattr(keeper, "_run", failing)
+    job = finished(client, client.post("/admin/reindex").json()["job_id"])
+    assert job["state"] == "failed"
+    assert job["error"].startswith("IntegrityError: null value in column")
+    assert "INSERT" not in job["error"]
+    assert "Miller" not in job["error"]
+    assert "'label': 'Mrs Miller'" not in caplog.text
