@@ -290,7 +290,8 @@ def _shares(labels: Mapping[str, Sequence[LabelCount]], images: int) -> dict[str
 
 
 def template_json(row: AnyRow, found: Occurrence, job_id: str | None = None) -> Template:
-    """A row of `catalog.templates.live_by_id`."""
+    """A row of `catalog.templates.live_by_id`, or of `insert_template`."""
+    compared = row.scanned_seq == row.change_seq
     return Template(
         template_id=str(row.template_id),
         name=row.name,
@@ -301,8 +302,8 @@ def template_json(row: AnyRow, found: Occurrence, job_id: str | None = None) -> 
         height=row.height,
         region=row.region,
         created_at=row.created_at,
-        compared=row.scanned,
-        job_id=job_id if row.enabled and not row.scanned else None,
+        compared=compared,
+        job_id=job_id if row.enabled and not compared else None,
         compared_images=row.scanned_images,
         found=found_json(found),
     )

@@ -145,8 +145,8 @@ async def create_template(
             form.files[0],
             actor=caller.actor,
         )
-        _ask(parts, caller)
-        return _shown(parts, str(row.template_id), Filter())
+        # No more is read: an error now would have it sent again, and made twice.
+        return template_json(row, Occurrence(), _ask(parts, caller))
 
     answer = await anyio.to_thread.run_sync(make, limiter=uploads)
     response.headers["Location"] = f"/templates/{answer.template_id}"
@@ -266,14 +266,16 @@ def _shown(parts: Parts, template_id: str, wanted: Filter) -> Template:
     return template_json(row, found.get(row.id, Occurrence()), None if job is None else str(job))
 
 
-def _ask(parts: Parts, caller: Caller) -> None:
-    """Have templates compared that are to be; where that fails, the keeper asks in a moment."""
+def _ask(parts: Parts, caller: Caller) -> str | None:
+    """Have templates compared that are to be; return the job's id. If that fails, the keeper asks in a moment."""
     try:
         with parts.engine.begin() as connection:
             ask_for_scan(connection, caller.actor)
+            job = jobs.active(connection, TEMPLATES)
     except SQLAlchemyError as error:
-        # What was made is made: an error would have it sent again, and made twice.
         log.warning("no scan was asked for: %s", session.translated(error))
+        return None
+    return None if job is None else str(job)
 
 
 def _matches(parts: Parts, template_id: str, parameters: Paged) -> TemplateMatches:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from app.fingerprints.orientation import TRANSFORMS, turn
@@ -164,6 +165,25 @@ def test_upload_that_shows_a_template_carries_it_with_its_place(
         name: found[name] for name in ("distance", "region", "chance")
     }
     assert (match["image_id"], match["claim_id"], match["transform"]) == (image["image_id"], "KD-1", None)
+
+
+def test_a_template_is_answered_with_though_the_database_is_away_once_it_is_stored(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 503 would have it sent again, and made twice."""
+
+    def away(*_given: object) -> Any:
+        raise OperationalError("SELECT", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.web.templates.ask_for_scan", away)
+        patch.setattr("app.web.templates.session.reading", away)
+        response = post(client)
+    assert response.status_code == 201, response.text
+    new = response.json()
+    assert (new["compared"], new["job_id"], new["found"]["images"]) == (False, None, 0)
+    listed = client.get("/templates").json()
+    assert (listed["total"], listed["templates"][0]["created_at"]) == (1, new["created_at"])
 
 
 def test_upload_that_shows_no_template_carries_none(client: TestClient) -> None:
