@@ -5,7 +5,6 @@ from uuid import UUID
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import Connection
 
 from app.catalog.rows import AnyRow
 from app.errors import NotFound
@@ -22,7 +21,7 @@ from app.grids import Grid, Sheet, bits_of, draw_sheets
 from app.matching.evidence import Evidence, of_whole
 from app.matching.regions import WITHIN, alike
 from app.overlays import draw_overlay
-from app.regions import Region, regions_of_image
+from app.regions import Region
 from app.storage import Pictures, open_rendition
 
 _COLOURS = 14  # values, each of seven bits
@@ -30,27 +29,29 @@ _MOST_SEGMENTS = 7
 _TO_COME = "not computed yet"
 
 
-def hashes_of_image(connection: Connection, pictures: Pictures, row: AnyRow) -> bytes:
+def hashes_of_image(pictures: Pictures, row: AnyRow, regions: Sequence[Region]) -> bytes:
     """Draw the hashes of one live image (columns STORED of `catalog.images`) and of its largest segments: a PNG."""
-    regions = _largest(regions_of_image(connection, row.created_seq))
+    regions = _largest(regions)
     groups = [[_whole(pictures, row, 0, {})]]
     if regions:
         groups.append([_parts(pictures, row, regions, {})])
     return draw_sheets(groups)
 
 
-def hashes_of_pair(connection: Connection, pictures: Pictures, row: AnyRow, other: AnyRow) -> bytes:
+def hashes_of_pair(
+    pictures: Pictures, row: AnyRow, other: AnyRow, regions: Sequence[Region], others: Sequence[Region]
+) -> bytes:
     """Draw the hashes of two live images below each other, differing bits in red: a PNG.
 
-    The first image is turned as it is nearest to the other by the verifier. Where that is as it stands, segments
-    that match are drawn as well.
+    `regions` are those of the first image, `others` of the other. The first image is turned as it is nearest to the
+    other by the verifier. Where that is as it stands, segments that match are drawn as well.
     """
     turned, own = turned_from_bytes(row.turned), turned_from_bytes(other.turned)[0]
     bits = np.bitwise_count(turned[:, VERIFIER] ^ own[VERIFIER]).sum(axis=1, dtype=int)
     transform = int(bits.argmin())
     said = _distances(row, other, turned[transform], own)
     groups = [[_whole(pictures, row, transform, said), _whole(pictures, other, 0, said)]]
-    pairs = [] if transform else _matching(connection, row, other)
+    pairs = [] if transform else _matching(regions, others)
     if pairs:
         first, second = zip(*pairs, strict=True)
         told = {
@@ -77,9 +78,8 @@ def _largest(regions: Sequence[Region]) -> list[Region]:
     return sorted(regions, key=lambda region: -region.box.width * region.box.height)[:_MOST_SEGMENTS]
 
 
-def _matching(connection: Connection, row: AnyRow, other: AnyRow) -> list[tuple[Region, Region]]:
+def _matching(ours: Sequence[Region], theirs: Sequence[Region]) -> list[tuple[Region, Region]]:
     """The nearest pairs of segments that match by the rule, each segment once."""
-    ours, theirs = (regions_of_image(connection, each.created_seq) for each in (row, other))
     pairs = sorted(
         (
             ((one.hash ^ two.hash).bit_count(), number, place)

@@ -262,8 +262,9 @@ def _whole(parts: Parts, cluster_id: str, parameters: Paged) -> WholeCluster:
 def _drawn(parts: Parts, cluster_id: str, wanted: Filter, draw: Callable[..., bytes]) -> Response:
     with session.reading(parts.engine) as connection:
         row = found_cluster(connection, opaque_id(cluster_id, "cluster_id"))
-        drawn = draw(connection, parts.pictures, Owners.cluster(row.id), wanted)
-    return png(drawn)
+    # No transaction, which may not be idle for as long as the storage of pictures may take.
+    with session.autocommit(parts.engine) as connection:
+        return png(draw(connection, parts.pictures, Owners.cluster(row.id), wanted))
 
 
 def _trends(parts: Parts, parameters: TrendParameters) -> TrendsAnswer:

@@ -114,12 +114,14 @@ def get_hashes(
     """Draw the hashes as grids of bits; of two images, turned as they are nearest, with what differs."""
     with parts.engine.connect() as connection:
         row = _own_row(connection, image_id, caller)
-        if other is None:
-            drawn = hashes_of_image(connection, parts.pictures, row)
-        else:
+        regions = regions_of_image(connection, row.created_seq)
+        if other is not None:
             second = _own_row(connection, other, caller, field="other")
-            drawn = hashes_of_pair(connection, parts.pictures, row, second)
-    return png(drawn)
+            others = regions_of_image(connection, second.created_seq)
+    # Outside of the transaction, which may not be idle for as long as the storage of pictures may take.
+    if other is None:
+        return png(hashes_of_image(parts.pictures, row, regions))
+    return png(hashes_of_pair(parts.pictures, row, second, regions, others))
 
 
 @router.get("/segments")

@@ -229,6 +229,8 @@ async def get_sheet(
     def draw() -> bytes:
         with session.reading(parts.engine) as connection:
             row = found_template(connection, opaque_id(template_id, "template_id"))
+        # No transaction, which may not be idle for as long as the storage of pictures may take.
+        with session.autocommit(parts.engine) as connection:
             return draw_sheet(connection, parts.pictures, Owners.template(row.id), wanted)
 
     drawn = await anyio.to_thread.run_sync(draw, limiter=searches)
