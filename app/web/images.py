@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from app.catalog import images, matches
+from app.catalog import events, images, matches
 from app.catalog.keys import Caller
 from app.catalog.rows import AnyRow
 from app.cursors import decode_cursor, encode_cursor
@@ -193,6 +193,14 @@ def _patch(image_id: str, changes: dict[str, Any], caller: Caller, parts: WithPa
         if len(labels) > MAX_LABELS:
             raise InvalidValue(f"more than {MAX_LABELS} labels", field="labels", limit=MAX_LABELS)
         images.set_labels(connection, row.image_id, labels)
+        # Names alone: the log keeps them when the image, and with it what its labels say, is deleted.
+        events.log_event(
+            connection,
+            actor=caller.actor,
+            action="image.labels",
+            subject=str(row.image_id),
+            detail={"labels": sorted(changes)},
+        )
     with parts.engine.connect() as connection:
         answer = answer_image(connection, _own_row(connection, image_id, caller))
     return Image(**image_members(answer, own_client(caller)))

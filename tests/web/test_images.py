@@ -193,6 +193,22 @@ def test_deletion_is_in_the_event_log(client: TestClient, engine: Engine) -> Non
     assert row.actor.startswith("tests/cp_")
 
 
+def test_a_change_of_labels_is_in_the_event_log_without_their_values(
+    client: TestClient, engine: Engine
+) -> None:
+    image = uploaded(client, "KD-1", encoded(drawn(1)))
+    path = f"/images/{image['image_id']}"
+    assert client.patch(path, json={"labels": {"plant": "B", "branch": None}}).status_code == 200
+    assert_problem(
+        client.patch(path, json={"labels": {str(number): 1 for number in range(32)}}), 422, "labels"
+    )
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT * FROM event WHERE action = 'image.labels'")).one()
+    assert row.subject == image["image_id"]
+    assert row.actor.startswith("tests/cp_")
+    assert row.detail == {"labels": ["branch", "plant"]}
+
+
 def test_claim_lists_its_images_in_upload_order(client: TestClient) -> None:
     upload(client, "KD-1", *[encoded(drawn(seed)) for seed in range(5)])
     listed: list[Any] = []
