@@ -107,7 +107,7 @@ async def upload_images(
     return answer
 
 
-@router.get("/images", responses=problem_responses(404))
+@router.get("/images", responses=problem_responses(400, 404))
 def list_images(
     claim_id: ClaimId,
     caller: Reader,

@@ -153,7 +153,7 @@ async def create_template(
     return answer
 
 
-@router.get("")
+@router.get("", responses=problem_responses(400))
 def list_templates(
     parameters: Annotated[Paged, Query()],
     caller: QualityControl,  # noqa: ARG001 - checks the role

@@ -105,3 +105,11 @@ def test_claim_id_says_what_it_may_be(document: dict[str, Any]) -> None:
 def test_upload_takes_a_form_of_files(document: dict[str, Any]) -> None:
     body = document["paths"]["/claims/{claim_id}/images"]["post"]["requestBody"]["content"]
     assert body["multipart/form-data"]["schema"]["required"] == ["files"]
+
+
+def test_what_a_cursor_or_a_body_may_be_answered_with_is_told(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        if any(each["name"] == "cursor" for each in operation.get("parameters", ())):
+            assert "400" in operation["responses"], (method, path)
+        if "multipart/form-data" in operation.get("requestBody", {}).get("content", ()):
+            assert {"415", "507"} <= operation["responses"].keys(), (method, path)
