@@ -125,10 +125,8 @@ async def _validation(_request: Request, error: Exception) -> Response:
         for item in error.errors()
     ]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in found)
-    bounds = [item.get("ctx", {}) for item in error.errors()]
-    limit = next(
-        (bound[name] for bound in bounds for name in ("le", "ge", "lt", "gt") if name in bound), None
-    )
+    bounds = error.errors()[0].get("ctx", {})
+    limit = next((bounds[name] for name in ("le", "ge", "lt", "gt") if name in bounds), None)
     members = problem_object(422, detail, slug="invalid-value", field=found[0]["field"], limit=limit)
     return problem_response(members, errors=found)
 

@@ -103,6 +103,15 @@ def test_form_that_breaks_off_is_refused_whole(client: TestClient) -> None:
     assert_problem(client.get("/claims/KD-1/images"), 404)
 
 
+def test_field_and_limit_are_of_the_same_error(client: TestClient) -> None:
+    params = {"image_id": "x", "max_distance": "x", "limit": "201"}
+    members = assert_problem(client.get("/similar", params=params), 422, "max_distance")
+    assert "limit" not in members
+    assert [each["field"] for each in members["errors"]] == ["max_distance", "limit"]
+    del params["max_distance"]
+    assert assert_problem(client.get("/similar", params=params), 422, "limit")["limit"] == 200
+
+
 def test_too_many_files_are_refused_whole(client: TestClient) -> None:
     for count in (21, 40):
         assert assert_problem(upload(client, "KD-1", *[b"x"] * count), 413, "files")["limit"] == 20
