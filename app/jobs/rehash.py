@@ -54,17 +54,19 @@ def rehash(parts: Parts, progress: Progress, read: Read, step: str) -> Counts:
     this one stored it, and broke off.
     """
     counts = Counts(moved=progress.before().get("moved", 0))
+    with parts.engine.connect() as connection:
+        total = images.count_live(connection)
 
-    def report(total: int, *, at_once: bool = False) -> None:
+    def report(*, at_once: bool = False) -> None:
         progress.report({"step": step, "total": total, **asdict(counts)}, at_once=at_once)
 
     told = False
     pool = DecodePool(1, decode_limits(parts.settings), max_queued=1)
     try:
-        for row, total in _rows(parts.engine, read):
+        for row in _rows(parts.engine, read):
             rehashed = _rehashed(parts, pool, row, counts, only_lacking=read is images.to_fill)
             # The first that moves is told before it is stored: whoever goes on from here has to know of it.
-            report(total, at_once=counts.moved > 0 and not told)
+            report(at_once=counts.moved > 0 and not told)
             told = counts.moved > 0
             if rehashed is not None:
                 _store(parts, counts, rehashed)
@@ -94,17 +96,15 @@ def screen_all(parts: Parts, progress: Progress, *, so_far: Mapping[str, Any] = 
     )
 
 
-def _rows(engine: Engine, read: Read) -> Iterator[tuple[AnyRow, int]]:
-    """The rows in upload order, each with the number of live images."""
+def _rows(engine: Engine, read: Read) -> Iterator[AnyRow]:
+    """The rows in upload order."""
     seq = 0
     while True:
         with engine.connect() as connection:
-            total = images.count_live(connection)
             rows = read(connection, seq, ROWS_AT_ONCE)
         if not rows:
             return
-        for row in rows:
-            yield row, total
+        yield from rows
         seq = rows[-1].created_seq
 
 

@@ -39,7 +39,6 @@ class Reindex:
         while True:
             with self._engine.connect() as connection:
                 alive = workers.alive(connection, self._parts.settings.job_stale_seconds)
-                total = images.count_live(connection)
             done = [row for row in alive if row.generation >= generation]
             self._progress.report(
                 {"step": "rebuild", "workers": len(alive), "workers_done": len(done)},
@@ -48,6 +47,8 @@ class Reindex:
             if alive and len(done) == len(alive):
                 break
             time.sleep(POLL_SECONDS)
+        with self._engine.connect() as connection:
+            total = images.count_live(connection)
         found = [row.rebuild for row in done if row.rebuild]
         return {
             "generation": generation,

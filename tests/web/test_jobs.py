@@ -416,6 +416,26 @@ def test_a_job_that_has_all_images_screened_anew_shows_that_it_lives_after_each_
     assert len(cleared) == 1
 
 
+def test_all_images_are_counted_once_for_a_rehash_and_once_for_a_rebuild(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting reads a large table whole: not for every page of it, nor all the time while workers rebuild."""
+    for claim_id in ("KD-1", "KD-2", "KD-3"):
+        uploaded(client, claim_id, encoded(drawn(1)))
+    monkeypatch.setattr(rehash, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(keeper, "TICK_SECONDS", 0.5)
+    count, counted = images.count_live, []
+
+    def watched(connection: Connection) -> int:
+        counted.append(threading.current_thread().name)
+        return count(connection)
+
+    monkeypatch.setattr(images, "count_live", watched)
+    job = finished(client, client.post("/admin/reindex", params={"rehash": True}).json()["job_id"])
+    assert (job["state"], job["result"]["images"], job["result"]["rehash"]["images"]) == ("succeeded", 3, 3)
+    assert [name for name in counted if name == "job reindex"] == ["job reindex"] * 2
+
+
 def test_a_job_whose_statement_runs_out_of_time_fails_and_is_not_begun_again(
     client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
