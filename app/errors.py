@@ -6,7 +6,7 @@ ClaimprintError
 ├── NotAuthenticated        no key, or one that is unknown or revoked
 ├── NotAllowed              the key's role, or its client, may not do this
 ├── NotFound                no live row of that name
-├── Conflict                the same work is under way already
+├── Conflict                not as things stand: work under way, not done yet, or as many as may be
 ├── RequestTooLarge         the body is over its limit
 ├── UnusablePicture         one file of several; its neighbours are still taken
 │   ├── UnsupportedFormat   not a picture format that is switched on
@@ -57,7 +57,11 @@ class NotFound(ClaimprintError):
 
 
 class Conflict(ClaimprintError):
-    """The same work is under way already."""
+    """It can't be done as things stand.
+
+    The same work is under way already, the job whose report is asked for has not succeeded, or there are as many
+    templates as there may be.
+    """
 
 
 class RequestTooLarge(ClaimprintError):
