@@ -8,6 +8,7 @@ ClaimprintError
 ├── NotFound                no live row of that name
 ├── Conflict                not as things stand: work under way, not done yet, or as many as may be
 ├── RequestTooLarge         the body is over its limit
+├── RequestTooSlow          the body did not arrive in the time it may take
 ├── UnusablePicture         one file of several; its neighbours are still taken
 │   ├── UnsupportedFormat   not a picture format that is switched on
 │   ├── PictureTooLarge     too many bytes or pixels
@@ -66,6 +67,10 @@ class Conflict(ClaimprintError):
 
 class RequestTooLarge(ClaimprintError):
     """The body of the request is over its limit."""
+
+
+class RequestTooSlow(ClaimprintError):
+    """The body of the request did not arrive in the time it may take."""
 
 
 class UnusablePicture(ClaimprintError):

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(default=25 * MIB, ge=1, description="Bytes of one uploaded file.")
     max_files: int = Field(default=20, ge=1, description="Files in one request.")
     max_request_bytes: int = Field(default=100 * MIB, ge=1, description="Bytes of one request's body.")
+    body_seconds: float = Field(
+        default=60.0, gt=0, description="Seconds that a request's body may take to arrive."
+    )
     max_pixels: int = Field(default=50_000_000, ge=1, description="Pixels that a file's header may claim.")
     decode_cpu_seconds: int = Field(default=10, ge=1, description="CPU seconds to decode one file.")
     decode_wall_seconds: float = Field(default=15.0, gt=0, description="Wall seconds to decode one file.")

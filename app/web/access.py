@@ -1,5 +1,6 @@
 """Who may call what: the key is checked before a byte of the body is read."""
 
+from math import inf
 from typing import Annotated
 
 import anyio
@@ -18,6 +19,7 @@ from app.errors import (
     NotAllowed,
     NotAuthenticated,
     RequestTooLarge,
+    RequestTooSlow,
 )
 from app.parts import Parts
 from app.web.problems import response_for
@@ -37,7 +39,7 @@ LONGEST_LENGTH = 18
 
 
 class Access:
-    """ASGI middleware: no valid key, no body read; and no body past its limit."""
+    """ASGI middleware: no valid key, no body read; and no body past its limit of bytes or time."""
 
     def __init__(self, app: ASGIApp, parts: Parts):
         self.app = app
@@ -88,12 +90,20 @@ class Access:
             raise self._too_large()
 
     def _limited(self, receive: Receive) -> Receive:
-        """Count the body while it streams: chunked requests name no length."""
-        received = 0
+        """Count the body while it streams, as chunked requests name no length, and look at the clock."""
+        received, whole, deadline = 0, False, inf
 
         async def limited() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole, deadline
+            if whole:  # what is waited for now is that the client leaves
+                return await receive()
+            deadline = min(deadline, anyio.current_time() + self.parts.settings.body_seconds)
+            # What has arrived is taken even then: it is for waiting alone that there is no time.
+            with anyio.CancelScope(deadline=deadline) as waiting:
+                message = await receive()
+            if waiting.cancelled_caught:
+                raise self._too_slow()
+            whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self.parts.settings.max_request_bytes:
                 raise self._too_large()
@@ -104,6 +114,10 @@ class Access:
     def _too_large(self) -> RequestTooLarge:
         limit = self.parts.settings.max_request_bytes
         return RequestTooLarge(f"the request's body is over the limit of {limit} bytes", limit=limit)
+
+    def _too_slow(self) -> RequestTooSlow:
+        limit = self.parts.settings.body_seconds
+        return RequestTooSlow(f"the request's body did not arrive within {limit:g} seconds", limit=limit)
 
 
 async def _require(

@@ -74,7 +74,7 @@ UPLOAD_BODY = {
     openapi_extra=UPLOAD_BODY,
     responses={
         200: {"model": UploadAnswer, "description": "Every picture was stored for this claim before."},
-        **problem_responses(415, 507),
+        **problem_responses(408, 415, 507),
     },
 )
 async def upload_images(

@@ -94,7 +94,7 @@ class TrendParameters(Filtered):
     limit: Number = Field(default=20, ge=1, le=MAX_PER_PAGE, description="How many clusters, largest first.")
 
 
-@router.post("/clusters", status_code=202, openapi_extra=CLUSTERS_BODY, responses=problem_responses(409))
+@router.post("/clusters", status_code=202, openapi_extra=CLUSTERS_BODY, responses=problem_responses(408, 409))
 async def start_clustering(
     request: Request, response: Response, caller: QualityControl, parts: WithParts
 ) -> Job:

@@ -167,7 +167,7 @@ def get_matches(
     )
 
 
-@router.patch("", openapi_extra=PATCH_BODY)
+@router.patch("", openapi_extra=PATCH_BODY, responses=problem_responses(408))
 async def patch_image(image_id: str, request: Request, caller: Reader, parts: WithParts) -> Image:
     """Change labels: a value replaces, null takes away, what is not named stays."""
     patch = await read_body(request)

@@ -28,6 +28,7 @@ STATUSES: dict[type[errors.ClaimprintError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.RequestTooLarge: 413,
+    errors.RequestTooSlow: 408,
     errors.UnsupportedFormat: 415,
     errors.PictureTooLarge: 413,
     errors.BrokenPicture: 422,
@@ -89,6 +90,9 @@ def response_for(error: errors.ClaimprintError) -> Response:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.RequestTooSlow):
+        # The rest of the body is not waited for either.
+        headers["Connection"] = "close"
     return problem_response(problem(error), headers)
 
 

@@ -64,7 +64,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/duplicates", status_code=202, openapi_extra=REPORT_BODY, responses=problem_responses(409))
+@router.post("/duplicates", status_code=202, openapi_extra=REPORT_BODY, responses=problem_responses(408, 409))
 async def start_duplicates(
     request: Request, response: Response, caller: QualityControl, parts: WithParts
 ) -> Job:

@@ -101,7 +101,7 @@ async def find_similar(
     return similar_json(page, query, str(image_id))
 
 
-@router.post("/similar", openapi_extra=PICTURE_BODY, responses=problem_responses(415, 507))
+@router.post("/similar", openapi_extra=PICTURE_BODY, responses=problem_responses(408, 415, 507))
 async def find_similar_to_picture(
     parameters: Annotated[Parameters, Parameter()],
     request: Request,

@@ -122,7 +122,9 @@ class _Region(BaseModel):
     height: int = Field(ge=1, le=10**6)
 
 
-@router.post("", status_code=201, openapi_extra=TEMPLATE_BODY, responses=problem_responses(409, 415, 507))
+@router.post(
+    "", status_code=201, openapi_extra=TEMPLATE_BODY, responses=problem_responses(408, 409, 415, 507)
+)
 async def create_template(
     request: Request, response: Response, caller: QualityControl, parts: WithParts, uploads: Uploads
 ) -> Template:
@@ -237,7 +239,7 @@ async def get_sheet(
     return png(drawn)
 
 
-@router.patch("/{template_id}", openapi_extra=PATCH_BODY)
+@router.patch("/{template_id}", openapi_extra=PATCH_BODY, responses=problem_responses(408))
 async def patch_template(
     template_id: str, request: Request, caller: QualityControl, parts: WithParts
 ) -> Template:

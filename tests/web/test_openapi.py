@@ -111,5 +111,7 @@ def test_what_a_cursor_or_a_body_may_be_answered_with_is_told(document: dict[str
     for method, path, operation in operations(document):
         if any(each["name"] == "cursor" for each in operation.get("parameters", ())):
             assert "400" in operation["responses"], (method, path)
+        if "requestBody" in operation:
+            assert "408" in operation["responses"], (method, path)
         if "multipart/form-data" in operation.get("requestBody", {}).get("content", ()):
             assert {"415", "507"} <= operation["responses"].keys(), (method, path)
