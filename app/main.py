@@ -69,7 +69,11 @@ def application(parts: Parts) -> FastAPI:
     app.state.parts = parts
     # Uploads wait in threads of their own number, so that searches keep theirs.
     queued = parts.settings.max_queued_files
-    app.state.uploads = Admission(anyio.CapacityLimiter(queued), UPLOADS_FOR_A_PLACE * queued)
+    app.state.uploads = Admission(
+        anyio.CapacityLimiter(queued),
+        most=UPLOADS_FOR_A_PLACE * queued,
+        most_bytes=queued * parts.settings.max_file_bytes,
+    )
     # A wide search takes memory and a core: a few at once are as fast as many, and leave room for the rest.
     app.state.searches = anyio.CapacityLimiter(SEARCHES_AT_ONCE)
     for router in (

@@ -45,7 +45,10 @@ class Settings(BaseSettings):
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="Decoding processes per worker."
     )
     max_queued_files: int = Field(
-        default=64, ge=1, description="Files waiting for or in a decoder, per worker, before 503."
+        default=64,
+        ge=1,
+        description="Files waiting for or in a decoder, per worker, before 503; the bodies of requests under way "
+        "have as many times `max_file_bytes` together.",
     )
 
     max_file_bytes: int = Field(default=25 * MIB, ge=1, description="Bytes of one uploaded file.")

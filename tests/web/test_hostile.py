@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.parts import Parts
+from app.settings import Settings
 from tests.pictures import drawn, encoded, photo
 from tests.web.api import assert_problem, upload, uploaded
 
@@ -175,6 +176,36 @@ def test_more_uploads_than_may_be_under_way_are_503_before_they_are_read(
     assert admission.inside == admission.most
     admission.inside = 0
     uploaded(client, "KD-0", encoded(drawn(2)))
+
+
+def test_uploads_under_way_are_bounded_by_their_bytes_too(client: TestClient, settings: Settings) -> None:
+    admission = client.app.state.uploads  # type: ignore[attr-defined]
+    most = 64 * 25 * 1024 * 1024
+    assert admission.most_bytes == most
+    admission.inside, admission.bytes_inside = 1, most - 1000
+
+    def sent(content: Any, **headers: str) -> Any:
+        return client.post("/claims/KD-1/images", content=content, headers=headers)
+
+    assert_problem(sent(b"x" * 1000), 422)  # it is no form
+    refused = sent(b"x" * 1001)
+    assert_problem(refused, 503)
+    assert refused.headers["retry-after"]
+    # No length, or none that counts: it may be as long as any.
+    assert_problem(sent(iter([b"x"])), 503)
+    assert_problem(sent(b"x", **{"Transfer-Encoding": "chunked"}), 503)
+    assert_problem(sent(b"x", **{"Content-Length": "0" * 5000 + "1"}), 422)
+    admission.bytes_inside = most - settings.max_request_bytes
+    assert_problem(sent(iter([b"x"])), 422)
+    assert (admission.inside, admission.bytes_inside) == (1, most - settings.max_request_bytes)
+
+
+def test_one_upload_is_let_in_however_large_it_may_be(client: TestClient) -> None:
+    admission = client.app.state.uploads  # type: ignore[attr-defined]
+    admission.most_bytes = 10
+    uploaded(client, "KD-1", encoded(drawn(1)))
+    admission.inside = 1
+    assert_problem(upload(client, "KD-1", encoded(drawn(1))), 503)
 
 
 def test_copies_sent_at_the_same_moment_find_each_other(client: TestClient) -> None:
