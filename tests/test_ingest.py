@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from click.testing import CliRunner
 from app.cli import main
 from app.cli.ingest import for_scan
 from app.embedded import EmbeddedServer
-from app.settings import Settings
+from app.errors import Unavailable
+from app.settings import Settings, settings_from_environment
+from app.sources.inputs import LocalFile
 from tests.pictures import drawn, encoded
 from tests.service import COMMAND, ROOT, environment, run
 
@@ -29,6 +31,24 @@ def start(data_dir: Path, *words: str, **settings: object) -> "subprocess.Popen[
         text=True,
         cwd=data_dir,
     )
+
+
+@pytest.fixture
+def ingest_here(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Any]]:
+    """Run `claimprint ingest` in this process, where a disk that fails can be made: `ingest_here(folder)`."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("DECODE_PROCESSES", "1")
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
+
+    def ingest_here(*words: object) -> Any:
+        return CliRunner().invoke(main, ["ingest", *map(str, words), "--claim-from", "parent"])
+
+    settings_from_environment.cache_clear()
+    yield ingest_here
+    settings_from_environment.cache_clear()
 
 
 def wait_for(told: Callable[[], Any]) -> Any:
@@ -114,6 +134,26 @@ def test_an_option_that_does_not_apply_is_refused(folder: Path, words: tuple[str
     done = CliRunner().invoke(main, ["ingest", str(folder), "--claim-from", *words])
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_an_input_that_can_not_be_read_now_is_told_and_ends_with_3(
+    folder: Path, ingest_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def fail(_: Any) -> Any:
+        raise Unavailable("the file can't be read now: Input/output error")
+
+    monkeypatch.setattr(LocalFile, "open", fail)
+    done = ingest_here(folder / "KD-1", *words)
+    assert done.exit_code == 3
+    assert "1 inputs are left for the next run" in done.stderr
+    path = str(folder / "KD-1" / "front.jpg")
+    if words:
+        (line,) = pictures(done.stdout)
+        assert (line["path"], line["state"], line["images"]) == (path, "left", [])
+        assert "Input/output error" in line["rejected"][0]["problem"]["detail"]
+    else:
+        assert f"{path}: left for the next run: the file can't be read now" in done.stderr
 
 
 @pytest.fixture

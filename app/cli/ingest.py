@@ -60,7 +60,7 @@ _EXECUTORS = "processes, or dask://host:port"
 @click.option(
     "--journal",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File that gets a line for everything taken, known or rejected.  [default: one in DATA_DIR/ingest]",
+    help="File that gets a line for everything taken, known, rejected or left.  [default: one in DATA_DIR/ingest]",
 )
 @click.option(
     "--executor",
@@ -121,7 +121,7 @@ def _take_in(
     from app.sources.bulk import Bulk
     from app.sources.claim_rules import Table
     from app.sources.inputs import inputs_of, name_of
-    from app.sources.journal import Journal
+    from app.sources.journal import LEFT, Journal
     from app.sources.limits import Limits
 
     settings = read_settings()
@@ -171,6 +171,8 @@ def _take_in(
     if stopped is not None:
         click.echo(f"claimprint: {stopped.message}", err=True)
     broke_off = stopped is not None or bulk.broke_off
+    if tally.states[LEFT]:
+        click.echo(f"{tally.states[LEFT]} inputs are left for the next run", err=True)
     tally.sum_up(path, broke_off=broke_off)
     return UNAVAILABLE if broke_off else SOME_REJECTED if tally.rejected else 0
 
@@ -259,13 +261,14 @@ def _stopping_cleanly(stop: Callable[[], None]) -> Iterator[None]:
 
 def _show(item: "Taken", *, as_json: bool) -> None:
     from app.matching.kinds import COPIES
-    from app.sources.journal import SKIPPED
+    from app.sources.journal import LEFT, SKIPPED
 
     if as_json:
         click.echo(json.dumps(_as_json(item), ensure_ascii=False))
         return
     if item.error is not None:
-        click.echo(f"{item.where}: rejected: {item.error.message}", err=True)
+        became = "left for the next run" if item.state == LEFT else item.state
+        click.echo(f"{item.where}: {became}: {item.error.message}", err=True)
     elif item.state != SKIPPED and item.answer is not None and item.answer.verdict in COPIES:
         own = item.answer.row
         # None where so much in its own claim is like it that no other is among the best that are told.

@@ -31,7 +31,7 @@ from app.sources.limits import Limits
 from app.sources.patience import patiently
 from app.sources.pdf import PdfReaders
 from app.sources.room import Room
-from app.sources.taken import Piece, Taken, not_found, rejected, taken
+from app.sources.taken import Piece, Taken, left, not_found, rejected, taken
 
 log = logging.getLogger(__name__)
 
@@ -259,12 +259,13 @@ class Bulk:
 
     def _leave(self, source: Input, error: Unavailable) -> None:
         """One input that can't be read now holds up none after it: the next run reads it. Several do, and raise."""
+        self._room.take(0)
         with self._reading:
             self._unreadable += 1
             self._left = True
+            self._done.put(left(source, error))
             if self._unreadable == _MOST_UNREADABLE:
                 raise error
-        log.warning("%s is left for the next run: %s", source.name, error.message)
 
     def _pass_on(self, source: Input, found: Found) -> None:
         try:

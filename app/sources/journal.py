@@ -14,6 +14,8 @@ from app.storage.local import full_disk_is_an_answer
 
 STORED, ALREADY_THERE, REJECTED, SKIPPED = "stored", "already there", "rejected", "skipped"
 """What became of a picture; skipped is what is no picture inside of an archive or message."""
+LEFT = "left"
+"""What became of an input that can't be read now: the next run reads it, all of it."""
 _COMPLETE = "complete"
 
 

@@ -7,7 +7,7 @@ from app.screening import Answer
 from app.sources.claim_rules import Claimed
 from app.sources.found import Found, Refused, Skipped
 from app.sources.inputs import Input
-from app.sources.journal import ALREADY_THERE, REJECTED, SKIPPED, STORED
+from app.sources.journal import ALREADY_THERE, LEFT, REJECTED, SKIPPED, STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class Taken:
     """What became of one picture, or of what is none: `state` is one of `sources.journal`.
 
     `image_id` and `verdict` are of what is in the database, `answer` where it was asked in this run, `error` of
-    what was rejected. `source` is None where no input could be read, `claimed` where no claim could be told.
+    what was rejected or left. `source` is None where no input could be read, `claimed` where no claim could be
+    told.
     """
 
     source: Input | None
@@ -62,6 +63,11 @@ def taken(piece: Piece, answer: Answer, *, new: bool) -> Taken:
 def rejected(source: Input, found: Found, error: ClaimprintError, claimed: Claimed | None = None) -> Taken:
     """A picture that can't be taken."""
     return Taken(source, found.where, REJECTED, claimed, error=error, byte_count=len(found.data))
+
+
+def left(source: Input, error: Unavailable) -> Taken:
+    """An input that the next run reads, whatever of it was taken in this one."""
+    return Taken(source, source.name, LEFT, error=error)
 
 
 def not_found(source: Input | None, item: Refused | Skipped) -> Taken:

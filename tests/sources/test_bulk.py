@@ -266,25 +266,34 @@ def test_an_input_that_can_not_be_read_now_holds_up_no_other(
     folder: Path,
     tmp_path: Path,
     take: Callable[..., list[Taken]],
+    lines: Callable[[], list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rule = claim_rule("regex", pattern=PATTERN)
     with monkeypatch.context() as patch, Journal(tmp_path / "journal.jsonl") as journal:
         unreadable(patch, "B 2")
         bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest="rule", at_once=3, stale_seconds=1800)
-        assert states(list(bulk.take(list(inputs_of([str(folder)]))))) == {"stored": 3}
+        assert states(list(bulk.take(list(inputs_of([str(folder)]))))) == {"stored": 3, "left": 1}
         assert bulk.broke_off  # and the exit code says so
+    (line,) = [line for line in lines() if line["state"] == "left"]
+    assert line["input"] == line["where"] == str(folder / "B 2,back.jpg")
+    assert line["why"] == "the file can't be read now: Input/output error"
     assert states(take(folder)) == {"already there": 3, "stored": 1}
 
 
 def test_many_inputs_that_can_not_be_read_end_the_run(
-    tmp_path: Path, take: Callable[..., list[Taken]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    take: Callable[..., list[Taken]],
+    lines: Callable[[], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for number in range(20):
         (tmp_path / f"{number},x.jpg").write_bytes(b"not reached")
     unreadable(monkeypatch, "")
     with pytest.raises(Unavailable):
         take(tmp_path)
+    assert {line["state"] for line in lines()} == {"left"}
+    assert len(lines()) >= 8
 
 
 def test_a_journal_that_finds_no_room_at_its_end_says_so(tmp_path: Path) -> None:
