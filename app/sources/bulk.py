@@ -117,12 +117,27 @@ class Bulk:
         unread = []
         for begin in range(0, len(inputs), _REMEMBERED):
             some = inputs[begin : begin + _REMEMBERED]
-            yield from self._written(not_found(None, item) for item in some if isinstance(item, Refused))
+            yield from self._written(self._not_listed(some))
             known, rest = self._remembered([item for item in some if not isinstance(item, Refused)])
             yield from known
             unread += rest
         yield from self._take_unread(unread)
         self.broke_off = self.stop.is_set() or self._left
+
+    def _not_listed(self, inputs: Sequence[Input | Refused]) -> Iterator[Taken]:
+        """What could not be listed: one that may be there another time is left, and several in a row raise."""
+        away = 0
+        for item in inputs:
+            if isinstance(item, Refused) and isinstance(item.error, Unavailable):
+                away += 1
+                self._left = True
+                yield left(None, item.where, item.error)
+                if away == _MOST_UNREADABLE:
+                    raise item.error
+                continue
+            away = 0
+            if isinstance(item, Refused):
+                yield not_found(None, item)
 
     def _take_unread(self, inputs: Sequence[Input]) -> Iterator[Taken]:
         under_way: dict[int, _UnderWay] = {}
@@ -263,7 +278,7 @@ class Bulk:
         with self._reading:
             self._unreadable += 1
             self._left = True
-            self._done.put(left(source, error))
+            self._done.put(left(source, source.name, error))
             if self._unreadable == _MOST_UNREADABLE:
                 raise error
 

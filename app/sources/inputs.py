@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from app.errors import BrokenPicture, InvalidValue
+from app.errors import InvalidValue, Unavailable
 from app.sources.found import Refused, as_text, is_hidden, last_part
+from app.sources.members import broken, is_away
 from app.sources.objects import SCHEMES, objects_at
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://", re.IGNORECASE)
@@ -69,11 +70,11 @@ class LocalFile:
         return as_text(os.path.basename(self.path))  # noqa: PTH119 - a str that may hold surrogates
 
     def open(self) -> BinaryIO:
-        """Return the file, buffered. Raises BrokenPicture."""
+        """Return the file, buffered. Raises BrokenPicture, Unavailable."""
         try:
             return Path(self.path).open("rb")
         except OSError as error:
-            raise BrokenPicture(f"The file can't be read: {error.strerror}.") from error
+            raise broken("file", error) from error
 
 
 def inputs_of(names: Iterable[str]) -> Iterator[Input | Refused]:
@@ -82,7 +83,7 @@ def inputs_of(names: Iterable[str]) -> Iterator[Input | Refused]:
     A folder is read in the order of its names and to any depth, but for what `is_hidden`. One that
     links lead to twice is read once. An address, s3://, gs:// or az://, is that of one object, or of all whose
     names begin with it and a slash; file:// is a path. What does not exist, is empty, or can't be read gives a
-    Refused, and the rest goes on.
+    Refused, whose error is Unavailable where trying again may help, and the rest goes on.
 
     Raises InvalidValue for an address that makes no sense or that may not be read, Unavailable where a store
     can't be reached: then nothing is known of what it holds.
@@ -120,9 +121,11 @@ def _path_of(address: str) -> str:
 def _at_path(path: str) -> Iterator[Input | Refused]:
     try:
         status = os.stat(path)  # noqa: PTH116 - Path would refuse to be empty in its own way
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "its name holds a NUL character"
-        yield _refused(path, f"The file can't be read: {reason}.")
+    except OSError as error:
+        yield _unread(path, "file", error)
+        return
+    except ValueError:
+        yield _refused(path, "The file can't be read: its name holds a NUL character.")
         return
     if not stat.S_ISDIR(status.st_mode):
         yield _file(path, status)
@@ -144,7 +147,7 @@ def _in_folder(folder: str, visited: set[tuple[int, int]]) -> Iterator[Input | R
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries if not is_hidden(entry.name))
         except OSError as error:
-            yield _refused(folder, f"The folder can't be read: {error.strerror}.")
+            yield _unread(folder, "folder", error)
             continue
         folders = []
         for name in names:
@@ -152,7 +155,7 @@ def _in_folder(folder: str, visited: set[tuple[int, int]]) -> Iterator[Input | R
             try:
                 status = os.stat(path)  # noqa: PTH116
             except OSError as error:
-                yield _refused(path, f"The file can't be read: {error.strerror}.")
+                yield _unread(path, "file", error)
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 yield _file(path, status)
@@ -166,6 +169,12 @@ def _file(path: str, status: os.stat_result) -> Input | Refused:
     if not stat.S_ISREG(status.st_mode):
         return _refused(path, "The file is not a plain one.")
     return LocalFile(path, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def _unread(path: str, thing: str, error: OSError) -> Refused:
+    if is_away(error):
+        return Refused(as_text(path), (), Unavailable(f"the {thing} can't be read now: {error.strerror}"))
+    return _refused(path, f"The {thing} can't be read: {error.strerror}.")
 
 
 def _refused(path: str, message: str) -> Refused:

@@ -12,7 +12,22 @@ from app.sources.found import Step
 
 _LONGEST_REASON = 160
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}  # not the file's fault
+# What the system says about this one file; all else is about the disk, the network or this process.
+_OF_THE_FILE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EILSEQ,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.EINVAL,
+    errno.EOVERFLOW,
+    errno.EFBIG,
+}
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -46,15 +61,27 @@ Members = Iterator[Member | Broken | Passed]
 
 
 def broken(thing: str, error: Exception) -> ClaimprintError:
-    """Return the error to report for what a parser raised on the bytes of `thing`."""
+    """Return the error to report for what opening `thing` raised, or a parser on its bytes."""
     if isinstance(error, ClaimprintError):
         return error
     if isinstance(error, OSError) and error.errno in _FULL:
         return StorageFull("the disk for temporary files is full")
-    if isinstance(error, OSError) and error.errno in _OURS:
+    if isinstance(error, OSError) and is_away(error):
         return Unavailable(f"the {thing} can't be read now: {error.strerror}")
-    said = "".join(c if c.isprintable() else " " for c in str(error)).strip(" .")
+    text = str((isinstance(error, OSError) and error.strerror) or error)
+    said = "".join(c if c.isprintable() else " " for c in text).strip(" .")
     return BrokenPicture(f"The {thing} can't be read: {said[:_LONGEST_REASON] or type(error).__name__}.")
+
+
+def is_away(error: OSError) -> bool:
+    """Whether what was to be read may be there another time, as on a share that went away.
+
+    Parsers raise OSError without a number, for the bytes that they read.
+
+    >>> is_away(OSError(errno.EIO, "")), is_away(OSError(errno.ENOENT, "")), is_away(OSError("no bzip2"))
+    (True, False, False)
+    """
+    return error.errno is not None and error.errno not in _OF_THE_FILE
 
 
 def leads_out(name: str) -> bool:

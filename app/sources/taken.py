@@ -65,9 +65,9 @@ def rejected(source: Input, found: Found, error: ClaimprintError, claimed: Claim
     return Taken(source, found.where, REJECTED, claimed, error=error, byte_count=len(found.data))
 
 
-def left(source: Input, error: Unavailable) -> Taken:
+def left(source: Input | None, where: str, error: Unavailable) -> Taken:
     """An input that the next run reads, whatever of it was taken in this one."""
-    return Taken(source, source.name, LEFT, error=error)
+    return Taken(source, where, LEFT, error=error)
 
 
 def not_found(source: Input | None, item: Refused | Skipped) -> Taken:

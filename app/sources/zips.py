@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 from app.errors import BrokenPicture, UnsupportedFormat
 from app.sources.found import Step, as_text
 from app.sources.limits import MIB, Budget
-from app.sources.members import Broken, Member, Members, Passed, Slice, leads_out
+from app.sources.members import Broken, Member, Members, Passed, Slice, broken, leads_out
 
 # Where the format (APPNOTE.TXT 6.3) has the numbers that are needed before the standard library reads them all.
 _END = struct.Struct("<4s4H2LH")
@@ -71,7 +71,7 @@ def _opened(
         struct.error,
         lzma.LZMAError,
     ) as error:
-        yield Broken(steps, BrokenPicture(f"The member can't be read: {error}."))
+        yield Broken(steps, broken("member", error))
 
 
 class _Checked(io.RawIOBase):

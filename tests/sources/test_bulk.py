@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -279,6 +280,48 @@ def test_an_input_that_can_not_be_read_now_holds_up_no_other(
     assert line["input"] == line["where"] == str(folder / "B 2,back.jpg")
     assert line["why"] == "the file can't be read now: Input/output error"
     assert states(take(folder)) == {"already there": 3, "stored": 1}
+
+
+def away(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Files whose name begins so can't even be looked at, as on a share that is away."""
+    stat = os.stat
+
+    def stat_or_not(path: Any, **given: Any) -> Any:
+        if os.path.basename(path).startswith(name):  # noqa: PTH119
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return stat(path, **given)
+
+    monkeypatch.setattr("app.sources.inputs.os.stat", stat_or_not)
+
+
+def test_an_input_that_can_not_be_looked_at_now_holds_up_no_other(
+    parts: Parts,
+    folder: Path,
+    tmp_path: Path,
+    lines: Callable[[], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        away(patch, "B 2")
+        inputs = list(inputs_of([str(folder)]))
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        rule = claim_rule("regex", pattern=PATTERN)
+        bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest="rule", at_once=3, stale_seconds=1800)
+        assert states(list(bulk.take(inputs))) == {"stored": 3, "left": 1}
+        assert bulk.broke_off
+    (line,) = [line for line in lines() if line["state"] == "left"]
+    assert line["input"] == str(folder / "B 2,back.jpg")
+    assert "Stale file handle" in line["why"]
+
+
+def test_many_inputs_that_can_not_be_looked_at_end_the_run(
+    tmp_path: Path, take: Callable[..., list[Taken]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        (tmp_path / f"x{number},x.jpg").write_bytes(b"not reached")
+    away(monkeypatch, "x")
+    with pytest.raises(Unavailable):
+        take(tmp_path)
 
 
 def test_many_inputs_that_can_not_be_read_end_the_run(

@@ -1,12 +1,13 @@
 """Files and folders as they are named."""
 
+import errno
 import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from app.errors import InvalidValue
+from app.errors import InvalidValue, Unavailable
 from app.sources.containers import contents_of
 from app.sources.found import Refused
 from app.sources.inputs import inputs_of
@@ -152,6 +153,43 @@ def test_a_file_that_is_gone_when_it_is_opened_is_refused(folder) -> None:
     (folder / "a.jpg").unlink()
     (refused,) = contents_of(item)
     assert "No such file" in refused.error.message
+
+
+def failing(monkeypatch, owner, name: str, number: int, only: str) -> None:
+    """Have a call fail with this error of the system, for paths that end so."""
+    call = getattr(owner, name)
+
+    def fail(path, *given):
+        if str(path).endswith(only):
+            raise OSError(number, os.strerror(number))
+        return call(path, *given)
+
+    monkeypatch.setattr(owner, name, fail)
+
+
+AWAY = [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN]
+THE_FILES = [errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO]
+
+
+@pytest.mark.parametrize("number", [*AWAY, *THE_FILES])
+def test_a_share_that_goes_away_is_no_fault_of_the_file(folder, monkeypatch, number) -> None:
+    put(folder / "in" / "a.jpg")
+    put(folder / "in" / "sub" / "b.jpg")
+    (item, _) = inputs_of(["in"])
+    with monkeypatch.context() as patch:
+        failing(patch, Path, "open", number, "a.jpg")
+        (opened,) = contents_of(item)
+    with monkeypatch.context() as patch:
+        failing(patch, os, "stat", number, "a.jpg")
+        listed, other = inputs_of(["in"])
+        (named,) = inputs_of(["in/a.jpg"])
+    with monkeypatch.context() as patch:
+        failing(patch, os, "scandir", number, "sub")
+        _, walked = inputs_of(["in"])
+    assert other.file_name == "b.jpg"
+    for refused in (opened, listed, named, walked):
+        assert isinstance(refused.error, Unavailable) == (number in AWAY)
+        assert os.strerror(number) in refused.error.message
 
 
 def test_a_deep_tree_is_read(folder) -> None:

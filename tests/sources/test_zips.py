@@ -1,5 +1,6 @@
 """Zip archives: all packings, and all that is wrong with them."""
 
+import errno
 import io
 import stat
 import struct
@@ -7,10 +8,11 @@ import zipfile
 
 import pytest
 
-from app.errors import BrokenPicture, UnsupportedFormat
+from app.errors import BrokenPicture, Unavailable, UnsupportedFormat
+from app.sources.containers import contents_of
 from app.sources.found import Refused, Skipped
 from app.sources.limits import MIB
-from tests.sources.made import contents, found, jpeg, refused, zipped
+from tests.sources.made import Bytes, contents, found, jpeg, refused, zipped
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 
@@ -31,6 +33,25 @@ def test_a_wrong_checksum_is_refused_and_the_next_member_taken(method) -> None:
     assert [type(item) for item in items] == [Refused, type(items[1])]
     assert "CRC" in items[0].error.message
     assert items[1].data == jpeg(2)
+
+
+def test_a_disk_that_fails_at_a_member_is_no_fault_of_the_archive() -> None:
+    data = zipped([("a.jpg", jpeg(1)), ("b.jpg", jpeg(2))])
+    bad = data.index(b"PK\x03\x04", 4)
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() == bad:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    class Source(Bytes):
+        def open(self) -> io.BytesIO:
+            return Failing(self.data)
+
+    items = list(contents_of(Source(data)))
+    assert items[0].data == jpeg(1)
+    assert isinstance(items[1].error, Unavailable)
 
 
 def test_names_that_are_not_unicode_are_text() -> None:
