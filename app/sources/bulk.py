@@ -18,13 +18,15 @@ from queue import Empty, Queue, SimpleQueue
 from typing import Any, cast
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.catalog import images
-from app.errors import ClaimprintError, Unavailable, UnusablePicture
+from app.errors import BrokenPicture, ClaimprintError, Unavailable, UnusablePicture
 from app.ingest import Arrival, Intake, Upload
 from app.screening import PENDING, Answer, verdicts_of
 from app.sources.claim_rules import Claimed, Rule
 from app.sources.containers import contents_of
-from app.sources.found import Found, Refused
+from app.sources.found import Found, Refused, as_text
 from app.sources.inputs import Input
 from app.sources.journal import ALREADY_THERE, Journal
 from app.sources.limits import Limits
@@ -42,7 +44,7 @@ _LOOKED_UP = 100  # pictures
 _REMEMBERED = 1000  # inputs
 _READERS = 2
 _ROOM_BYTES = 256 << 20  # of pictures that were read and are not stored yet
-_MOST_UNREADABLE = 8  # inputs, one after the other: then it is not one file, but the disk or the network
+_MOST_UNREADABLE = 8  # inputs or pictures, one after the other: then it is not one file, but what reads them
 _END = object()
 
 
@@ -107,6 +109,8 @@ class Bulk:
         self._reading = threading.Lock()
         self._readers_left = _READERS
         self._unreadable = 0  # inputs since the last that could be read
+        self._unfingerprinted = 0  # pictures since the last that decoders had an answer for
+        self._counting = threading.Lock()
         self._left = False
 
     def take(self, inputs: Sequence[Input | Refused]) -> Generator[Taken, None, None]:
@@ -344,17 +348,35 @@ class Bulk:
                 self.stop, lambda: self._intake.receive(claim_id, Upload(found.file_name, found.data))
             )
         except UnusablePicture as error:
+            self._unfingerprinted = 0
             self._room.free_bytes(piece.byte_count)
             self._done.put(rejected(piece.source, found, error, piece.claimed))
-        except Exception as error:  # noqa: BLE001 - raised by the caller's thread
-            self._fail(error)
+        except (ClaimprintError, SQLAlchemyError, OSError, MemoryError) as error:
+            self._fail(error)  # raised by the caller's thread
             self._forget(piece)
+        except Exception as error:  # noqa: BLE001 - a bug that this picture leads to
+            self._trip_over(piece, error)
         else:
+            self._unfingerprinted = 0
             self._room.free_bytes(len(found.data))
             bare = Found(
                 found.path, found.steps, b""
             )  # its bytes are stored: they need not be held any longer
             self._done.put(_Received(replace(piece, found=bare), arrival, time.time()))
+
+    def _trip_over(self, piece: Piece, error: Exception) -> None:
+        """One picture that a bug shows up with holds up none after it, in this run and the next. Several do."""
+        with self._counting:
+            self._unfingerprinted += 1
+            if self._unfingerprinted >= _MOST_UNREADABLE:
+                self._fail(error)
+                self._forget(piece)
+                return
+            log.error("%s could not be fingerprinted", piece.found.where, exc_info=error)
+            said = as_text(f"{type(error).__name__}: {error}")
+            refusal = BrokenPicture(f"The picture could not be fingerprinted: {said}.")
+            self._room.free_bytes(piece.byte_count)
+            self._done.put(rejected(piece.source, piece.found, refusal, piece.claimed))
 
     def _forget(self, piece: Piece) -> None:
         """It is for the next run."""

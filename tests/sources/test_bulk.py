@@ -376,6 +376,52 @@ def test_a_bug_in_a_thread_ends_the_run_and_leaves_no_files(
     assert not list(parts.pictures.old_pictures(-1))
 
 
+def tripping(monkeypatch: pytest.MonkeyPatch, parts: Parts, data: bytes | None = None) -> None:
+    """A bug in what fingerprints, which these bytes lead to, or all."""
+    fingerprint = parts.intake.decoders.fingerprint
+
+    def fingerprint_or_trip(path: Path, rendition: Path | None) -> Any:
+        if data is None or path.read_bytes() == data:
+            raise RuntimeError("dictionary changed size")
+        return fingerprint(path, rendition)
+
+    monkeypatch.setattr(parts.intake.decoders, "fingerprint", fingerprint_or_trip)
+
+
+def test_a_picture_that_a_bug_shows_up_with_holds_up_no_other(
+    take: Callable[..., list[Taken]],
+    folder: Path,
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tripping(monkeypatch, parts, (folder / "B 2,back.jpg").read_bytes())
+    taken = take(folder)
+    assert states(taken) == {"stored": 3, "rejected": 1}
+    (rejected,) = [each for each in taken if each.error]
+    assert rejected.where == str(folder / "B 2,back.jpg")
+    assert rejected.error
+    assert "not be fingerprinted: RuntimeError: dictionary changed size" in rejected.error.message
+    assert [record.exc_info is not None for record in caplog.records if "B 2" in record.message] == [True]
+    assert len(list(parts.pictures.old_pictures(-1))) == 3
+
+
+def test_a_bug_that_each_picture_shows_up_ends_the_run(
+    take: Callable[..., list[Taken]],
+    folder: Path,
+    parts: Parts,
+    lines: Callable[[], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(20):
+        (folder / f"{number},x.jpg").write_bytes(f"picture {number}".encode())
+    tripping(monkeypatch, parts)
+    with pytest.raises(RuntimeError):
+        take(folder)
+    assert Counter(line["state"] for line in lines()) == {"rejected": 7}
+    assert not list(parts.pictures.old_pictures(-1))
+
+
 def test_what_waited_so_long_that_a_sweep_may_have_erased_it_is_not_stored(
     parts: Parts, folder: Path, tmp_path: Path, engine: Engine
 ) -> None:
