@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from app.embedded import EmbeddedServer
 from app.errors import Unavailable
 from app.settings import Settings, settings_from_environment
 from app.sources.inputs import LocalFile
+from app.sources.journal import Journal
 from tests.pictures import drawn, encoded
 from tests.service import COMMAND, ROOT, environment, run
 
@@ -154,6 +156,45 @@ def test_an_input_that_can_not_be_read_now_is_told_and_ends_with_3(
         assert "Input/output error" in line["rejected"][0]["problem"]["detail"]
     else:
         assert f"{path}: left for the next run: the file can't be read now" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "OSError: [Errno 30] Read-only file system"),
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("a bug\nof two lines"), "RuntimeError: a bug"),
+    ],
+)
+def test_a_crash_does_not_end_as_if_some_had_been_rejected(
+    folder: Path,
+    ingest_here: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    said: str,
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Journal, "complete", fail)
+    (folder / "KD-1" / "front.jpg").write_bytes(b"")
+    done = ingest_here(folder / "KD-1")
+    assert done.exit_code == 3
+    assert f"claimprint: {said}\n" in done.stderr
+    assert "0 pictures in" in done.stderr
+    assert "stopped; run it again to go on" in done.stderr
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
+
+
+def test_a_crash_before_the_first_picture_is_told_too(
+    folder: Path, ingest_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.parent / "data").write_bytes(b"a file where the folder would be")
+    done = ingest_here(folder)
+    assert done.exit_code == 3
+    assert "claimprint: NotADirectoryError: " in done.stderr
+    assert "stopped; run it again to go on" in done.stderr
 
 
 @pytest.fixture

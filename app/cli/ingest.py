@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from app.imaging import Decoders
     from app.sources.claim_rules import Rule
     from app.sources.taken import Taken
+
+log = logging.getLogger(__name__)
 
 SOME_REJECTED = 1
 CAN_NOT_RUN = 2  # as for an option that makes no sense
@@ -86,7 +89,7 @@ def ingest(
     Addresses are s3://, gs://, az:// and file://. Archives (zip, tar), messages (.eml, .msg) and PDFs are
     opened, also in each other. What can't be used is reported and passed over. Running it again goes on where
     it stopped: nothing is stored twice. Exit code 0: all taken; 1: some rejected; 3: broke off, also by
-    Ctrl-C or a full disk: run it again.
+    Ctrl-C, a full disk or a crash: run it again.
     """
     from app.sources.claim_rules import claim_rule
 
@@ -102,9 +105,9 @@ def ingest(
         rule = claim_rule(claim_from, table=claims, pattern=claim_regex, on=on)  # type: ignore[arg-type]
     except ClaimprintError as error:
         raise click.UsageError(error.message) from error
-    rule_digest = _digest(claim_from, claims, claim_regex, on)
     _show_any_name(as_json=as_json)
     with _ending_with_a_word():
+        rule_digest = _digest(claim_from, claims, claim_regex, on)
         sys.exit(_take_in(sources, rule, rule_digest, journal, executor, as_json=as_json))
 
 
@@ -139,7 +142,7 @@ def _take_in(
     # Threads that fetch and store hold Python's lock for moments; the default would have decoders wait for it.
     sys.setswitchinterval(0.0005)
     give_large_blocks_back()
-    stopped: StorageFull | Unavailable | None = None
+    stopped = ""
     with open_database(settings, make=True) as url, Journal(path) as opened:
         from app.parts import make_parts
 
@@ -164,13 +167,15 @@ def _take_in(
                 for item in taken:
                     tally.count(item)
                     _show(item, as_json=as_json)
-        except (StorageFull, Unavailable) as error:
-            stopped = error
+        except Exception as error:
+            if not _leaves_a_summary(error):
+                raise
+            stopped = _said(error)
         finally:
             parts.close()
-    if stopped is not None:
-        click.echo(f"claimprint: {stopped.message}", err=True)
-    broke_off = stopped is not None or bulk.broke_off
+    if stopped:
+        click.echo(f"claimprint: {stopped}", err=True)
+    broke_off = bool(stopped) or bulk.broke_off
     if tally.states[LEFT]:
         click.echo(f"{tally.states[LEFT]} inputs are left for the next run", err=True)
     tally.sum_up(path, broke_off=broke_off)
@@ -180,10 +185,6 @@ def _take_in(
 @contextmanager
 def _ending_with_a_word() -> Iterator[None]:
     """Whatever ends the run before its end is told in a line, with the exit code for that."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from app.catalog import session
-
     try:
         yield
     except BrokenPipeError:
@@ -198,15 +199,32 @@ def _ending_with_a_word() -> Iterator[None]:
         # No second run would come further: an address of no known kind, the pictures of another database.
         click.echo(f"claimprint: {error.message}", err=True)
         sys.exit(CAN_NOT_RUN)
-    except SQLAlchemyError as error:
-        translated = session.translated(error)
-        if not isinstance(translated, ClaimprintError):
-            raise
-        said = translated.message
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:  # noqa: BLE001 - 1 would say that the run came to its end
+        said = _said(error)
     else:
         return
     click.echo(f"claimprint: {said}\nstopped; run it again to go on", err=True)
     sys.exit(UNAVAILABLE)
+
+
+def _leaves_a_summary(error: Exception) -> bool:
+    """Whether to sum up what was taken before: not where nobody reads it, nor where no second run would go on."""
+    if isinstance(error, ClaimprintError):
+        return isinstance(error, StorageFull | Unavailable)
+    return not isinstance(error, BrokenPipeError)
+
+
+def _said(error: Exception) -> str:
+    """One line about what ended the run; where nobody foresaw it, the log has the rest."""
+    from app.catalog import session
+
+    translated = session.translated(error)
+    if isinstance(translated, ClaimprintError):
+        return translated.message
+    log.error("the run ended by an error that nobody foresaw", exc_info=error)
+    return f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
 
 
 def _show_any_name(*, as_json: bool) -> None:
