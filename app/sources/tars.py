@@ -2,9 +2,12 @@
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
+import posixpath
 import tarfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
@@ -12,7 +15,7 @@ from typing import BinaryIO, cast
 from app.errors import BrokenPicture, UnsupportedFormat
 from app.sources.found import Step, as_text
 from app.sources.limits import MIB, Budget
-from app.sources.members import Broken, Member, Members, leads_out
+from app.sources.members import Broken, Member, Members, Passed, Slice, leads_out
 
 GZIP, BZIP2, XZ = b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00"
 
@@ -21,6 +24,8 @@ _BLOCK = tarfile.BLOCKSIZE
 _MAX_HEADER_BYTES = MIB
 _MAX_XZ_BYTES = 256 * MIB  # xz -9 takes 65 MiB to unpack
 _PIECE = 64 * 1024
+# Members whose place is kept for hard links to them: some 25 MB.
+_MOST_PLACES = 100_000
 
 
 def is_tar(head: bytes) -> bool:
@@ -35,6 +40,7 @@ def is_tar(head: bytes) -> bool:
 def tar_members(file: BinaryIO, budget: Budget) -> Members:
     """Yield the files of a tar archive, plain or packed by gzip, bzip2 or xz, in their order.
 
+    A hard link is the content of the member it is for, which can be read again where the archive is plain.
     Raises UnsupportedFormat for what is packed but is no archive, BrokenPicture where the archive breaks off,
     and what the standard library does.
     """
@@ -51,13 +57,14 @@ def tar_members(file: BinaryIO, budget: Budget) -> Members:
             pass  # its checksum comes last
 
 
-def _files(stream: "_Bytes") -> Iterator[Member | Broken]:
+def _files(stream: "_Bytes") -> Members:
     with stream.reading_header():  # the first one is read at once
         opened = tarfile.open(  # noqa: SIM115
             fileobj=cast("BinaryIO", stream), mode="r:", errors="surrogateescape"
         )
     with opened as archive:
         position = 0
+        places = _Places()
         while (info := _next(archive, stream)) is not None:
             position += 1
             steps = (Step("tar", as_text(info.name), position),)
@@ -68,9 +75,16 @@ def _files(stream: "_Bytes") -> Iterator[Member | Broken]:
                 yield Broken(steps, BrokenPicture("The member's name leads out of the archive."))
             elif info.issparse():
                 yield Broken(steps, UnsupportedFormat("The member is a sparse file."))
+            elif info.issym():
+                yield Passed(steps)
+            elif info.islnk() and stream.is_plain and (place := places.of(info.linkname)) is not None:
+                places.keep(info.name, place)
+                with stream.gone_back(*place) as member:
+                    yield Member(steps, member)
             elif not info.isreg():
                 yield Broken(steps, UnsupportedFormat("The member is a link or a device, not a file."))
             else:
+                places.keep(info.name, (info.offset_data, info.size))
                 with cast("BinaryIO", archive.extractfile(info)) as member:
                     yield Member(steps, member)
     # tarfile takes a header that makes no sense, and no header at all, for the end.
@@ -81,6 +95,29 @@ def _files(stream: "_Bytes") -> Iterator[Member | Broken]:
 def _next(archive: tarfile.TarFile, stream: "_Bytes") -> tarfile.TarInfo | None:
     with stream.reading_header():
         return archive.next()
+
+
+class _Places:
+    """Where the contents of the last members are, by digests of their names: those may be of any length."""
+
+    def __init__(self) -> None:
+        self._places: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+
+    def keep(self, name: str, place: tuple[int, int]) -> None:
+        """Keep where a member's content begins, and how many bytes it has."""
+        self._places[_digest(name)] = place
+        if len(self._places) > _MOST_PLACES:
+            self._places.popitem(last=False)
+
+    def of(self, name: str) -> tuple[int, int] | None:
+        """That of the last member of this name."""
+        return self._places.get(_digest(name))
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.blake2b(
+        posixpath.normpath(name).encode("utf-8", "surrogateescape"), digest_size=16
+    ).digest()
 
 
 def _unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
@@ -142,6 +179,17 @@ class _Bytes(io.RawIOBase):
         """Take what was read so far as unread."""
         self._position = 0
         self._again = head
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the archive is not packed, so that any place of it can be read."""
+        return self._budget is None
+
+    @contextmanager
+    def gone_back(self, start: int, byte_count: int) -> Iterator[BinaryIO]:
+        """Return what lies somewhere in a plain archive, to be read before anything else is."""
+        yield cast("BinaryIO", Slice(self._file, start, byte_count))
+        self._file.seek(self._position)
 
     @contextmanager
     def reading_header(self) -> Iterator[None]:

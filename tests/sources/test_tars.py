@@ -3,12 +3,15 @@
 import gzip
 import io
 import lzma
+import os
 import random
 import tarfile
+from pathlib import Path
 
 import pytest
 
 from app.errors import BrokenPicture, UnsupportedFormat
+from app.sources.found import Skipped
 from app.sources.limits import MIB
 from tests.sources.made import contents, found, jpeg, refused, tarred, zipped
 
@@ -60,8 +63,7 @@ def test_a_header_that_makes_no_sense_is_reported() -> None:
     assert isinstance(refused(items)[0].error, BrokenPicture)
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_are_refused_and_the_next_member_taken(kind) -> None:
+def with_a_link(kind: bytes) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:") as archive:
         link = tarfile.TarInfo("a.jpg")
@@ -70,9 +72,79 @@ def test_links_and_devices_are_refused_and_the_next_member_taken(kind) -> None:
         info = tarfile.TarInfo("b.jpg")
         info.size = len(jpeg())
         archive.addfile(info, io.BytesIO(jpeg()))
-    items = contents(file.getvalue())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_out_and_devices_are_refused_and_the_next_member_taken(kind) -> None:
+    items = contents(with_a_link(kind))
     assert isinstance(refused(items)[0].error, UnsupportedFormat)
     assert len(found(items)) == 1
+
+
+def test_symbolic_links_are_skipped_as_in_zip_archives() -> None:
+    items = contents(with_a_link(tarfile.SYMTYPE))
+    assert isinstance(items[0], Skipped)
+    assert items[0].where == "input > a.jpg"
+    assert [item.data for item in found(items)] == [jpeg()]
+
+
+def linked(folder: Path, mode: str) -> bytes:
+    """An archive, as tar writes it, of three names of one file among others."""
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    for number, name in enumerate(names):
+        if name in {"b.jpg", "d.jpg"}:
+            os.link(folder / "a.jpg", folder / name)
+        else:
+            (folder / name).write_bytes(jpeg(number))
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+        for name in names:
+            archive.add(folder / name, f"./KD-7/{name}")
+    return file.getvalue()
+
+
+def test_a_hard_link_is_the_content_that_it_is_for(tmp_path) -> None:
+    items = contents(linked(tmp_path, "w:"))
+    assert [item.data for item in found(items)] == [jpeg(number) for number in (0, 0, 2, 0, 4)]
+    assert [item.file_name for item in items] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+
+
+def test_a_hard_link_in_a_packed_archive_is_refused(tmp_path) -> None:
+    items = contents(linked(tmp_path, "w:gz"))
+    assert [item.data for item in found(items)] == [jpeg(number) for number in (0, 2, 4)]
+    assert [type(item.error) for item in refused(items)] == [UnsupportedFormat] * 2
+
+
+def test_a_hard_link_to_a_hard_link_is_the_same_content() -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:") as archive:
+        info = tarfile.TarInfo("a.zip")
+        data = zipped([("x.jpg", jpeg(1))])
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+        for name, target in (("b.zip", "./a.zip"), ("c.zip", "b.zip")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.LNKTYPE, target
+            archive.addfile(link)
+    items = contents(file.getvalue())
+    assert [item.where for item in items] == [f"input > {name}.zip > x.jpg" for name in "abc"]
+    assert [item.data for item in found(items)] == [jpeg(1)] * 3
+
+
+def test_hard_links_are_counted_as_what_they_unpack_to() -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:") as archive:
+        info = tarfile.TarInfo("a.jpg")
+        info.size = len(jpeg()) + MIB
+        archive.addfile(info, io.BytesIO(jpeg() + bytes(MIB)))
+        for number in range(100):
+            link = tarfile.TarInfo(f"{number}.jpg")
+            link.type, link.linkname = tarfile.LNKTYPE, "a.jpg"
+            archive.addfile(link)
+    items = contents(file.getvalue(), max_unpacked_bytes=20 * MIB, max_unpacked_ratio=1)
+    assert len(found(items)) == 19
+    assert refused(items)[-1].error.limit == 20 * MIB
 
 
 def test_a_name_that_leads_out_is_refused() -> None:
