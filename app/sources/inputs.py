@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from app.errors import InvalidValue, Unavailable
 from app.sources.found import Refused, as_text, is_hidden, last_part
 from app.sources.members import broken, is_away
-from app.sources.objects import SCHEMES, objects_at
+from app.sources.objects import SCHEMES, Store, objects_at
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://", re.IGNORECASE)
 
@@ -86,8 +86,9 @@ def inputs_of(names: Iterable[str]) -> Iterator[Input | Refused]:
     Refused, whose error is Unavailable where trying again may help, and the rest goes on.
 
     Raises InvalidValue for an address that makes no sense or that may not be read, Unavailable where a store
-    can't be reached: then nothing is known of what it holds.
+    can't be reached, or refuses what it gave before: then nothing is known of what it holds.
     """
+    stores: dict[str, Store] = {}
     for name in names:
         scheme = _ADDRESS.match(name)
         if scheme is None:
@@ -95,7 +96,7 @@ def inputs_of(names: Iterable[str]) -> Iterator[Input | Refused]:
         elif scheme[1].lower() == "file":
             yield from _at_path(_path_of(name))
         elif scheme[1].lower() in SCHEMES:
-            yield from objects_at(name)
+            yield from objects_at(name, stores)
         else:
             known = ", ".join(f"{scheme}://" for scheme in ("file", *SCHEMES))
             raise InvalidValue(f"{as_text(name)} is no address that can be read ({known})", field="input")

@@ -34,6 +34,27 @@ _WORTH_ANOTHER_TRY = {408, 425, 429}
 _NOT_ALLOWED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 
 
+@dataclass(slots=True)
+class Store:
+    """A bucket, or what its kind calls so, and what it has given in this run."""
+
+    root: str
+    """Its address."""
+    objects: "ObjectStore"
+    given: str | None = None
+    """Under which beginning of names it has told of objects."""
+
+    def refuses_all(self) -> bool:
+        """Whether it lists nothing any more where it did: a token ran out, or the bucket is gone."""
+        if self.given is None:
+            return False
+        try:
+            next(iter(obstore.list(self.objects, prefix=self.given or None, chunk_size=1)), None)
+        except (exceptions.BaseError, OSError, ValueError):
+            return True
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteObject:
     """An object in a store."""
@@ -44,7 +65,7 @@ class RemoteObject:
     """The store's tag of the content, or size and time of the last change."""
     key: str = field(repr=False)
     etag: str | None = field(repr=False)
-    store: "ObjectStore" = field(repr=False, compare=False)
+    store: Store = field(repr=False, compare=False)
 
     @property
     def folder_name(self) -> str:
@@ -61,41 +82,51 @@ class RemoteObject:
         return io.BufferedReader(_Ranges(self), _BUFFER_BYTES)
 
 
-def objects_at(address: str) -> Iterator[RemoteObject | Refused]:
-    """Yield the object at an address, or those under it.
+def objects_at(address: str, stores: dict[str, Store]) -> Iterator[RemoteObject | Refused]:
+    """Yield the object at an address, or those under it; `stores` are those of the run, by their addresses.
 
-    Raises InvalidValue for an address that makes no sense, or that is not allowed to be read; Unavailable.
+    Raises InvalidValue for an address that makes no sense, or that is not allowed to be read; Unavailable, also
+    where a store that has given something refuses all now.
     """
     scheme, _, rest = address.partition("://")
     bucket, _, key = rest.partition("/")
-    root = f"{scheme.lower()}://{bucket}"
     shown = as_text(address)
     if not bucket:
         raise InvalidValue(f"{shown} names no bucket", field="input")
-    try:
-        retries = {"max_retries": _MAX_RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)}
-        store = from_url(root, retry_config=retries)  # type: ignore[call-overload]
-    except (exceptions.BaseError, ValueError) as error:
-        raise InvalidValue(f"{shown} can't be opened: {_reason(error)}", field="input") from error
+    store = _store(f"{scheme.lower()}://{bucket}", stores, shown)
+    prefix = key.rstrip("/")
     if key and not key.endswith("/"):
-        with _told(shown):
+        with _told(shown, store):
             try:
-                meta = obstore.head(store, key)
+                meta = obstore.head(store.objects, key)
             except FileNotFoundError:
                 pass  # then it is the beginning of names, or the listing says that there is nothing
             else:
-                yield _object(store, root, meta)
+                store.given = prefix
+                yield _object(store, meta)
                 return
     anything = False
-    with _told(shown):
-        for page in obstore.list(store, prefix=key.rstrip("/") or None, chunk_size=_LIST_PAGE):
+    with _told(shown, store):
+        for page in obstore.list(store.objects, prefix=prefix or None, chunk_size=_LIST_PAGE):
+            store.given = prefix
             for meta in page:
                 if not _hidden(meta["path"], key):
                     anything = True
-                    yield _object(store, root, meta)
+                    yield _object(store, meta)
     if not anything:
         nothing = InvalidValue("There is no object of this name, and none under it.", field="input")
         yield Refused(shown, (), nothing)
+
+
+def _store(root: str, stores: dict[str, Store], shown: str) -> Store:
+    if root not in stores:
+        retries = {"max_retries": _MAX_RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)}
+        try:
+            objects = from_url(root, retry_config=retries)  # type: ignore[call-overload]
+        except (exceptions.BaseError, ValueError) as error:
+            raise InvalidValue(f"{shown} can't be opened: {_reason(error)}", field="input") from error
+        stores[root] = Store(root, objects)
+    return stores[root]
 
 
 def _hidden(path: str, key: str) -> bool:
@@ -104,11 +135,11 @@ def _hidden(path: str, key: str) -> bool:
     return path.endswith("/") or any(is_hidden(part) for part in under.split("/"))
 
 
-def _object(store: "ObjectStore", root: str, meta: "ObjectMeta") -> RemoteObject:
+def _object(store: Store, meta: "ObjectMeta") -> RemoteObject:
     etag = meta["e_tag"]
     stamp = etag or f"{meta['size']}-{meta['last_modified'].isoformat()}"
     return RemoteObject(
-        name=as_text(f"{root}/{meta['path']}"),
+        name=as_text(f"{store.root}/{meta['path']}"),
         byte_count=meta["size"],
         stamp=stamp,
         key=meta["path"],
@@ -150,12 +181,12 @@ class _Ranges(io.RawIOBase):
         end = min(self._position + len(buffer), self._remote.byte_count)
         if end <= self._position:
             return 0
-        with _told(self._remote.name):
+        with _told(self._remote.name, self._remote.store):
             options: dict[str, object] = {"range": (self._position, end)}
             if self._remote.etag:
                 options["if_match"] = self._remote.etag
             data = memoryview(
-                obstore.get(self._remote.store, self._remote.key, options=options).bytes()  # type: ignore[arg-type]
+                obstore.get(self._remote.store.objects, self._remote.key, options=options).bytes()  # type: ignore[arg-type]
             )
         buffer[: len(data)] = data
         self._position += len(data)
@@ -163,14 +194,14 @@ class _Ranges(io.RawIOBase):
 
 
 @contextmanager
-def _told(shown: str) -> Iterator[None]:
+def _told(shown: str, store: Store) -> Iterator[None]:
     """Turn what obstore raises into our errors."""
     try:
         yield
     except FileNotFoundError as error:
-        raise InvalidValue(f"{shown} is not there: {_reason(error)}", field="input") from error
+        raise _turned_down(store, f"{shown} is not there: {_reason(error)}") from error
     except _NOT_ALLOWED as error:
-        raise InvalidValue(f"{shown} may not be read with these credentials", field="input") from error
+        raise _turned_down(store, f"{shown} may not be read with these credentials") from error
     except exceptions.PreconditionError as error:
         raise InvalidValue(
             f"{shown} was replaced while it was read: the next run reads it", field="input"
@@ -178,10 +209,15 @@ def _told(shown: str) -> Iterator[None]:
     except (exceptions.BaseError, OSError, ValueError) as error:
         status = _STATUS.search(str(error))
         if status is not None and int(status[1]) not in _WORTH_ANOTHER_TRY:
-            raise InvalidValue(
-                f"{shown} can't be read, the store answers {status[1]}", field="input"
-            ) from error
+            raise _turned_down(store, f"{shown} can't be read, the store answers {status[1]}") from error
         raise Unavailable(f"{shown} can't be reached: {_reason(error)}") from error
+
+
+def _turned_down(store: Store, message: str) -> InvalidValue | Unavailable:
+    """The error for what a store turns down: it is no fault of the object where the store refuses all now."""
+    if store.refuses_all():
+        return Unavailable(f"{message}; {store.root} gives nothing any more, which it did before")
+    return InvalidValue(message, field="input")
 
 
 def _reason(error: Exception) -> str:

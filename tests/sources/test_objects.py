@@ -2,7 +2,8 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
@@ -125,27 +126,84 @@ def test_a_store_that_is_away_is_an_error_and_no_empty_listing(store, monkeypatc
     ("status", "expected"), [(403, InvalidValue), (401, InvalidValue), (503, Unavailable)]
 )
 def test_a_store_that_turns_down_is_an_error_and_no_empty_listing(monkeypatch, status, expected) -> None:
-    class TurnsDown(BaseHTTPRequestHandler):
+    with answering(monkeypatch, lambda _: status):
+        for address in ("s3://claims/a.jpg", "s3://claims/prefix/"):
+            with pytest.raises(expected):
+                list(inputs_of([address]))
+
+
+LISTING = """<?xml version="1.0"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+<Name>claims</Name><KeyCount>1</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>
+<Contents><Key>KD-7/a.jpg</Key><Size>9</Size><LastModified>2025-01-01T00:00:00.000Z</LastModified></Contents>
+</ListBucketResult>"""
+
+
+@contextmanager
+def answering(monkeypatch, status_of: Callable[[str], int]) -> Iterator[None]:
+    """A store that answers a path so; with 200, by a listing of one object."""
+
+    class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(status)
+            status = status_of(self.path)
+            if status != 200:
+                self.send_error(status)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(LISTING)))
+            self.end_headers()
+            self.wfile.write(LISTING.encode())
 
         do_HEAD = do_GET  # noqa: N815 - the library looks for it
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), TurnsDown) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever).start()
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "testing")
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
         try:
-            for address in ("s3://claims/a.jpg", "s3://claims/prefix/"):
-                with pytest.raises(expected):
-                    list(inputs_of([address]))
+            yield
         finally:
             server.shutdown()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_runs_out_is_no_fault_of_the_objects(monkeypatch, status) -> None:
+    statuses = iter([200])
+    with answering(monkeypatch, lambda _: next(statuses, status)):
+        (item,) = inputs_of(["s3://claims/KD-7/"])
+        (refused,) = contents_of(item)
+    assert isinstance(refused.error, Unavailable)
+    assert "s3://claims gives nothing any more" in refused.error.message
+
+
+def test_a_token_that_runs_out_between_two_listings_ends_no_run_for_good(monkeypatch) -> None:
+    statuses = iter([200])
+    with answering(monkeypatch, lambda _: next(statuses, 403)), pytest.raises(Unavailable):
+        list(inputs_of(["s3://claims/KD-7/", "s3://claims/KD-8/"]))
+
+
+def test_an_object_that_may_not_be_read_is_refused_where_the_store_still_lists(monkeypatch) -> None:
+    with answering(monkeypatch, lambda path: 403 if "a.jpg" in path else 200):
+        (item,) = inputs_of(["s3://claims/KD-7/"])
+        (refused,) = contents_of(item)
+    assert isinstance(refused.error, InvalidValue)
+
+
+def test_a_bucket_that_is_gone_is_no_fault_of_the_objects(store) -> None:
+    there = {"CreateBucketConfiguration": {"LocationConstraint": "eu-central-1"}}
+    store.create_bucket(Bucket="fleeting", **there)
+    store.put_object(Bucket="fleeting", Key="a.jpg", Body=jpeg(1))
+    listed = [*inputs_of(["s3://fleeting"]), *inputs_of(["s3://fleeting/a.jpg"])]
+    store.delete_object(Bucket="fleeting", Key="a.jpg")
+    store.delete_bucket(Bucket="fleeting")
+    for item in listed:
+        (refused,) = contents_of(item)
+        assert isinstance(refused.error, Unavailable)
 
 
 def test_a_store_that_goes_away_while_an_object_is_read_is_no_end_of_it(store, monkeypatch) -> None:
