@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.errors import StartupError, StorageFull, Unavailable, UnusablePicture
+from app.errors import ClaimprintError, StartupError, StorageFull, Unavailable, UnusablePicture
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.imaging.limits import DecodeLimits
 from app.imaging.pool import DecodePool
@@ -25,6 +25,8 @@ from app.imaging.protocol import Fingerprinted
 
 _CONNECT_SECONDS = 30
 _QUEUE_SECONDS = 120.0  # a cluster may be busy with other work, or growing
+_SAME = "install the same Claimprint on the cluster's workers and scheduler"
+_LONGEST_REASON = 300
 
 _pools: dict[DecodeLimits, DecodePool] = {}
 _making_pools = threading.Lock()
@@ -56,6 +58,10 @@ class ClusterDecoders:
             )
         except (OSError, ValueError) as error:
             raise StartupError(f"no Dask scheduler answers at {address}: {error}") from error
+        except Exception as error:
+            raise StartupError(
+                f"the scheduler at {address} is of no use, {_reason(error)}: {_SAME}"
+            ) from error
         self._lost = distributed.KilledWorker, distributed.client.ClosedClientError
 
     @property
@@ -75,7 +81,8 @@ class ClusterDecoders:
         yield
 
     def fingerprint(self, path: Path, rendition: Path | None) -> Fingerprinted:
-        """See `Decoders`. Raises Unavailable when the cluster loses the file or has no worker for two minutes."""
+        """See `Decoders`. Raises Unavailable when the cluster loses the file or has no worker for two minutes, and
+        StartupError when it can't take or do the work, as it can't with another environment than this one."""
         key = f"fingerprint-{path.name}-{os.urandom(4).hex()}"
         try:
             future = self._client.submit(
@@ -83,16 +90,24 @@ class ClusterDecoders:
             )
             answered: Answered = future.result(timeout=_QUEUE_SECONDS)
             future.release()
+            versions, result = answered.versions, answered.result
         except (CancelledError, FutureTimeoutError, OSError, *self._lost) as error:
-            raise Unavailable(f"the cluster gave no answer: {type(error).__name__}: {error}") from error
-        if answered.versions != _versions():
+            # A worker that can't unpickle its task loses its connection over that, and so tells nothing.
+            raise Unavailable(
+                f"the cluster gave no answer, nor do workers without this Claimprint: {_reason(error)}"
+            ) from error
+        except ClaimprintError:
+            raise
+        except Exception as error:
+            # What can't be unpickled over there comes back as whatever that raised, or as RuntimeError.
+            raise StartupError(f"the cluster can't do the work, {_reason(error)}: {_SAME}") from error
+        if versions != _versions():
             raise StartupError(
-                f"a worker's fingerprints would be by {answered.versions}, ours are by {_versions()}:"
-                " install the same Claimprint there"
+                f"a worker's fingerprints would be by {versions}, ours are by {_versions()}: {_SAME}"
             )
-        if isinstance(answered.result, UnusablePicture):
-            raise answered.result
-        fingerprinted, picture = answered.result
+        if isinstance(result, UnusablePicture):
+            raise result
+        fingerprinted, picture = result
         if rendition is not None:
             _write_durably(rendition, picture)
         return fingerprinted
@@ -127,6 +142,11 @@ def _pool(limits: DecodeLimits) -> DecodePool:
 
 def _versions() -> dict[str, str]:
     return {"claimprint fingerprints": str(FINGERPRINT_VERSION), **library_versions()}
+
+
+def _reason(error: Exception) -> str:
+    """What was raised, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
 
 
 def _write_durably(path: Path, data: bytes) -> None:

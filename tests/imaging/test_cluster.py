@@ -1,11 +1,18 @@
 """Fingerprinting on a real Dask cluster of processes on this machine."""
 
+import importlib
 import io
+import json
+import operator
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +94,49 @@ def test_a_worker_of_other_versions_ends_the_work(
     workers: ClusterDecoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.imaging.cluster.FINGERPRINT_VERSION", 0)
-    with pytest.raises(StartupError, match="install the same Claimprint there"):
+    with pytest.raises(StartupError, match="install the same Claimprint on"):
         workers.fingerprint(picture(tmp_path, 2), tmp_path / "rendition.jpg")
+
+
+def only_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a worker is to do, from a module that only this process has."""
+    (folder / "only_here.py").write_text("def fingerprint_bytes(data, limits):\n    return None\n")
+    monkeypatch.syspath_prepend(folder)
+    return importlib.import_module("only_here").fingerprint_bytes
+
+
+@pytest.mark.parametrize(
+    ("done_instead", "error"),
+    [(json.loads, "TypeError"), (operator.is_, "AttributeError")],
+    ids=["raises", "answers"],
+)
+def test_workers_that_do_something_else_end_the_work(
+    workers: ClusterDecoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done_instead: Any, error: str
+) -> None:
+    monkeypatch.setattr("app.imaging.cluster.fingerprint_bytes", done_instead)
+    with pytest.raises(StartupError, match=f"{error}.*install the same Claimprint on"):
+        workers.fingerprint(picture(tmp_path, 2), tmp_path / "rendition.jpg")
+
+
+def test_a_scheduler_without_this_claimprint_ends_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "scheduler.json"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen([*command, "--no-dashboard", "--scheduler-file", told], cwd=tmp_path) as scheduler:
+        try:
+            while not told.exists() or not told.read_text():
+                assert scheduler.poll() is None
+                time.sleep(0.05)
+            address = json.loads(told.read_text())["address"].replace("tcp://", "dask://")
+            with closing(ClusterDecoders(address, DecodeLimits())) as decoders:
+                folder = tmp_path / "here"
+                folder.mkdir()
+                monkeypatch.setattr("app.imaging.cluster.fingerprint_bytes", only_here(folder, monkeypatch))
+                with pytest.raises(StartupError, match=r"RuntimeError.*install the same Claimprint on"):
+                    decoders.fingerprint(picture(tmp_path, 2), tmp_path / "rendition.jpg")
+        finally:
+            scheduler.kill()
 
 
 def test_no_scheduler_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
