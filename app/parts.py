@@ -55,6 +55,7 @@ def rule_from(settings: Settings) -> Rule:
         copy_strength=settings.copy_strength,
         text_copy_share=settings.text_copy_share,
         scene_inliers=settings.scene_inliers,
+        layout_apart=settings.layout_apart,
     )
 
 

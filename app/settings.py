@@ -103,6 +103,12 @@ class Settings(BaseSettings):
     scene_inliers: int = Field(
         default=28, ge=16, description="Keypoints that agree about, of pictures of the same scene, at least."
     )
+    layout_apart: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share that differs in one rectangle, from which on what is the same around it is a layout.",
+    )
 
     database_pool_size: int = Field(default=20, ge=1, description="Database connections per worker.")
     database_connect_seconds: int = Field(

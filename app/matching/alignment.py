@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from app.matching.alignment_kernels import PARAMETERS, compare_blocks, find_slopes, normalise_locally
+from app.matching.alignment_kernels import (
+    LEFT_OUT,
+    PARAMETERS,
+    compare_blocks,
+    find_slopes,
+    heaviest_rectangle,
+    normalise_locally,
+)
 from app.matching.homographies import Homography, linear_at
 
 FRAMES = 160, 320
@@ -25,6 +32,8 @@ LEAST_BLOCKS = 4
 BLOCK = 12  # pixels of the frame
 
 _ALIKE = 0.5  # of what a block correlates by
+# Weights of blocks in the rectangles that are told of: in one of what differs a fifth is alike by chance.
+_ALIKE_AMONG_OTHERS, _OTHER_AMONG_ALIKE, _EMPTY_AMONG_ALIKE = -2.0, -3.0, -0.4
 _STEPS, _FINE_STEPS = 20, 40
 HOPELESS = 0.3
 """Of the first frame's blocks: of no copy fewer are alike, so nothing else is looked at closer."""
@@ -47,6 +56,9 @@ class Alignment:
     seen is the same. `shift` is by how many pixels of it blocks lie beside where they should, at the median:
     little in a copy, however bad it is, and more where something was photographed again from another place. Of
     fewer than LEAST_BLOCKS `score` is -1 and `shift` is the side of a block.
+
+    `apart` blocks that do not correlate are together in one rectangle, which has few that do. `together` is how
+    much of what both have in common, 0 to 1, is a rectangle in which nearly all correlate.
     """
 
     homography: Homography
@@ -54,6 +66,8 @@ class Alignment:
     shift: float
     alike: int
     blocks: int
+    apart: int
+    together: float
 
 
 def align(
@@ -67,7 +81,7 @@ def align(
     coarse = _laid(own, stored, start, FRAMES[0], _STEPS)
     if coarse is None:
         return None
-    if len(coarse.blocks) >= LEAST_BLOCKS and coarse.alike < HOPELESS * len(coarse.blocks):
+    if coarse.blocks >= LEAST_BLOCKS and coarse.alike < HOPELESS * coarse.blocks:
         return coarse.told()
     fine = _laid(own, stored, coarse.homography, FRAMES[1], _FINE_STEPS)
     return None if fine is None else fine.told()
@@ -75,23 +89,38 @@ def align(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Laid:
-    """The homography under which pictures lie best on each other in a frame; how its blocks correlate, and are
-    shifted."""
+    """The homography under which pictures lie best on each other in a frame; how its blocks correlate, where they
+    are, and how they are shifted."""
 
     homography: Homography
-    blocks: NDArray[np.float32]
+    scores: NDArray[np.float32]
     shifts: NDArray[np.float32]
 
     @property
+    def blocks(self) -> int:
+        return len(self.shifts)
+
+    @property
     def alike(self) -> int:
-        return int(np.count_nonzero(self.blocks >= _ALIKE))
+        return int(np.count_nonzero(self.scores >= _ALIKE))
 
     def told(self) -> Alignment:
-        count = len(self.blocks)
-        if count < LEAST_BLOCKS:
-            return Alignment(self.homography, -1.0, float(BLOCK), self.alike, count)
-        score, shift = float(np.median(self.blocks)), float(np.median(self.shifts))
-        return Alignment(self.homography, score, shift, self.alike, count)
+        if self.blocks < LEAST_BLOCKS:
+            return Alignment(self.homography, -1.0, float(BLOCK), self.alike, self.blocks, 0, 0.0)
+        there, alike = self.scores != LEFT_OUT, self.scores >= _ALIKE
+        score, shift = float(np.median(self.scores[there])), float(np.median(self.shifts))
+        differing = _heaviest(np.where(alike, _ALIKE_AMONG_OTHERS, np.where(there, 1.0, 0.0)))
+        same = _heaviest(np.where(alike, 1.0, np.where(there, _OTHER_AMONG_ALIKE, _EMPTY_AMONG_ALIKE)))
+        apart = int(np.count_nonzero(there[differing] & ~alike[differing]))
+        together = alike[same].size / alike.size
+        return Alignment(self.homography, score, shift, self.alike, self.blocks, apart, together)
+
+
+def _heaviest(weights: NDArray[np.float64]) -> tuple[slice, slice]:
+    rectangle = np.empty(4, np.int64)
+    heaviest_rectangle(weights, rectangle)
+    top, bottom, left, right = rectangle.tolist()
+    return slice(top, bottom), slice(left, right)
 
 
 def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int, steps: int) -> _Laid | None:
@@ -135,12 +164,11 @@ def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int
     warp = _refined(normal_template, normal_own, to_own @ np.linalg.inv(start) @ to_stored, steps)
     if warp is None or not abs(np.linalg.det(warp)) > _FLAT:
         return None
-    room = np.empty((2, (size[0] // BLOCK + 1) * (size[1] // BLOCK + 1)), np.float32)
-    blocks = compare_blocks(
-        template, normal_template, normal_own, warp, BLOCK, _LEAST_SLOPE, room[0], room[1]
-    )
+    scores = np.empty((size[1] // BLOCK, size[0] // BLOCK), np.float32)
+    shifts = np.empty(scores.size, np.float32)
+    blocks = compare_blocks(template, normal_template, normal_own, warp, BLOCK, _LEAST_SLOPE, scores, shifts)
     homography = to_stored @ np.linalg.inv(warp) @ to_own
-    return _Laid(homography / homography[2, 2], room[0, :blocks], room[1, :blocks])
+    return _Laid(homography / homography[2, 2], scores, shifts[:blocks])
 
 
 def overlap_of(

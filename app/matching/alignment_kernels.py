@@ -8,16 +8,20 @@ from app.compiling import compiled
 
 PARAMETERS = 8
 """Of a homography, row by row; its last number is 1."""
+LEFT_OUT = -2.0
+"""In the place of a correlation: a block that is not compared."""
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Ids = NDArray[np.int64]
 
 _picture = types.Array(types.float32, 2, "C")
 _kept = types.Array(types.float32, 2, "C", readonly=True)
 _matrix = types.Array(types.float64, 2, "C", readonly=True)
 _sums = types.Array(types.float64, 2, "C")
 _vector = types.Array(types.float64, 1, "C")
-_scores = types.Array(types.float32, 1, "C")
+_shifts = types.Array(types.float32, 1, "C")
+_ids = types.Array(types.int64, 1, "C")
 
 
 @compiled(types.void(_kept, types.int64, types.float64, _picture))
@@ -152,7 +156,7 @@ def _shift_between(template: Floats, picture: Floats) -> float:
     return float(min(np.sqrt(sideways * sideways + upright * upright), side))
 
 
-@compiled(types.int64(_kept, _kept, _kept, _matrix, types.int64, types.float64, _scores, _scores))
+@compiled(types.int64(_kept, _kept, _kept, _matrix, types.int64, types.float64, _picture, _shifts))
 def compare_blocks(
     template: Floats,
     normal_template: Floats,
@@ -164,17 +168,19 @@ def compare_blocks(
     shifts: Floats,
 ) -> int:
     """Correlation of a picture with a template, block by block, and by how many pixels each block lies beside
-    where it should; returns how many blocks there are.
+    where it should, one after the other; returns how many blocks there are.
 
     Both as `normalise_locally` made them, `warp` as in `find_slopes`. Left out are blocks that do not lie on the
     picture whole, and those where the template as it was has slopes of less than `least_slope`, in levels a pixel,
     in some direction: flat blocks, and straight edges, which lie on each other wherever they are laid along
-    themselves. `scores` and `shifts` float32[m] have room for all blocks.
+    themselves. `scores` float32[r, c] has a place for each block, and LEFT_OUT where it is; `shifts` float32[m] has
+    room for all.
     """
     height, width = template.shape
     down, across = normal_picture.shape
     middle_x, middle_y, unit = 0.5 * (width - 1), 0.5 * (height - 1), 0.5 * max(width, height)
     found = 0
+    scores[:] = LEFT_OUT
     block = np.empty((side, side), np.float32)
     for top in range(0, height - side + 1, side):
         for left in range(0, width - side + 1, side):
@@ -210,7 +216,31 @@ def compare_blocks(
             count = side * side
             own_spread = np.sqrt(max(own_squares / count - (own / count) ** 2, 0.0))
             their_spread = np.sqrt(max(their_squares / count - (theirs / count) ** 2, 0.0))
-            scores[found] = (products / count - own * theirs / count**2) / (own_spread * their_spread + 1e-6)
+            likeness = (products / count - own * theirs / count**2) / (own_spread * their_spread + 1e-6)
+            scores[top // side, left // side] = likeness
             shifts[found] = _shift_between(normal_template[top : top + side, left : left + side], block)
             found += 1
     return found
+
+
+@compiled(types.void(_matrix, _ids))
+def heaviest_rectangle(weights: Doubles, rectangle: Ids) -> None:
+    """Write the rows and columns, first and behind the last of each, int64[4], of the rectangle whose weights
+    float64[r, c] have the largest sum; zeros if none is above 0."""
+    rows, columns = weights.shape
+    rectangle[:] = 0
+    most = 0.0
+    sums = np.empty(columns)
+    for top in range(rows):
+        sums[:] = 0.0
+        for bottom in range(top, rows):
+            total, left = 0.0, 0
+            for column in range(columns):
+                sums[column] += weights[bottom, column]
+                if total <= 0.0:
+                    total, left = 0.0, column
+                total += sums[column]
+                if total > most:
+                    most = total
+                    rectangle[0], rectangle[1] = top, bottom + 1
+                    rectangle[2], rectangle[3] = left, column + 1

@@ -60,6 +60,10 @@ class Evidence:
     alike: int
     """Blocks that correlate by .5 and more."""
     blocks: int
+    apart: int
+    """Blocks that do not, and are together in one rectangle."""
+    together: float
+    """How much of what both have in common is a rectangle of blocks that do, 0 to 1."""
     page: bool
     """Whether what both have in common is text on plain ground."""
     homography: Homography
@@ -104,6 +108,8 @@ class Evidence:
             self.shift,
             self.alike,
             self.blocks,
+            self.apart,
+            self.together,
             self.page,
             back / back[2, 2],
             self.other_region,
@@ -122,6 +128,8 @@ class Evidence:
             "shift": round(self.shift, 3),
             "alike": self.alike,
             "blocks": self.blocks,
+            "apart": self.apart,
+            "together": round(self.together, 3),
             "page": self.page,
             "homography": self.homography.tolist(),
             "region": self.region.round(1).tolist(),
@@ -131,7 +139,7 @@ class Evidence:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_json` gave; what it did not tell before rule 4 speaks for nothing."""
+        """What `to_json` gave; what it did not tell before rule 8 speaks for nothing."""
         return cls(
             stored["state"],
             stored["inliers"],
@@ -141,6 +149,8 @@ class Evidence:
             stored.get("shift", float(BLOCK)),
             stored.get("alike", 0),
             stored["blocks"],
+            stored.get("apart", 0),
+            stored.get("together", 0.0),
             stored.get("page", False),
             np.array(stored["homography"], np.float64),
             np.array(stored["region"], np.float64).reshape(-1, 2),
@@ -181,6 +191,8 @@ def examine_whole(picture: Image.Image, other: Image.Image, transform: str) -> E
         shift=found.shift,
         alike=found.alike,
         blocks=found.blocks,
+        apart=found.apart,
+        together=found.together,
         homography=found.homography,
     )
 
@@ -220,7 +232,9 @@ def unexamined(
 
     `page` tells whether it is known to be one.
     """
-    told = Alignment(overlap.homography, score=-1.0, shift=float(BLOCK), alike=0, blocks=0)
+    told = Alignment(
+        overlap.homography, score=-1.0, shift=float(BLOCK), alike=0, blocks=0, apart=0, together=0.0
+    )
     found = _evidence(told, keypoints, size, overlap, other_keypoints, other_size)
     return None if found is None else replace(found, page=page)
 
@@ -250,6 +264,8 @@ def _evidence(
         shift=found.shift,
         alike=found.alike,
         blocks=found.blocks,
+        apart=found.apart,
+        together=found.together,
         page=False,
         homography=found.homography,
         region=region,
@@ -274,6 +290,8 @@ def of_whole(transform: str, size: Size, other_size: Size) -> Evidence:
         shift=0.0,
         alike=0,
         blocks=0,
+        apart=0,
+        together=0.0,
         page=False,
         homography=homography,
         region=region,

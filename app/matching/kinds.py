@@ -16,7 +16,7 @@ KINDS = ("same_file", "same_pixels", "near_duplicate", "edited_copy", "same_scen
 # A verdict of one of these means: this picture was used before.
 COPIES = frozenset(KINDS) - {"same_scene"}
 # Raised when a rule below changes its answers; stored with every match.
-RULE_VERSION = 7
+RULE_VERSION = 8
 # Only these two propose; the others flag too many chance neighbours (docs/decisions/0004).
 PROPOSING_HASHES = ("phash", "dhash")
 
@@ -24,6 +24,11 @@ _PROPOSING = [COLUMN_OF[name] for name in PROPOSING_HASHES]
 _VERIFIER_BITS = 256
 _MOST_INLIERS = 1000
 _MANY_BLOCKS = 50  # of a part that has enough on it to tell
+_OFF = 0.02  # of what coincides: of its long side, and of a pixel's
+_LARGE = (
+    0.3  # of what both have in common: of a copy with something over it so much is alike in one rectangle
+)
+_MORE_APART = 2.5  # times as much differs in what is alike as a whole and none the less only a layout
 _DOUBTED_BLOCKS = 8  # added to those of a part, not alike: of few blocks most are alike by chance
 _FEW_CLOSE = 6  # keypoints: what so many agree on is no chance
 _SHARPEST = 0.1  # pixels that blocks may lie beside where they should and it says nothing
@@ -46,6 +51,10 @@ class Rule:
     Of what keypoints find, a picture is a copy whose `strength` is `copy_strength`, and of text on plain ground
     a share of `text_copy_share` is alike. What is no copy is of the same scene if as many keypoints as
     `scene_inliers` agree about; but forms of one layout are not.
+
+    Nor is either what only has the same around something else, as two screens of one program, or two letters with
+    a picture in them: laid upright at the same place, with a share of `layout_apart` and more differing in one
+    rectangle.
     """
 
     near: int
@@ -55,6 +64,7 @@ class Rule:
     copy_strength: float
     text_copy_share: float
     scene_inliers: int
+    layout_apart: float
 
     def verifier_for(self, pages: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The radius of consent, pair by pair, where both pictures are pages and where not."""
@@ -158,11 +168,29 @@ def _contradicted(evidence: Evidence | None, bits: int, rule: Rule) -> bool:
 
 def differs(evidence: Evidence, rule: Rule) -> bool:
     """Whether pictures that were laid on each other have much to compare, and are not the same in it."""
-    return evidence.blocks >= _MANY_BLOCKS and evidence.score < rule.near_score
+    if evidence.blocks < _MANY_BLOCKS:
+        return False
+    return evidence.score < rule.near_score or is_layout(evidence, _MORE_APART * rule.layout_apart)
+
+
+def is_layout(evidence: Evidence, least_apart: float) -> bool:
+    """Whether two pictures lie upright on each other at the same place, and where much of one of them is, the other
+    has something else."""
+    if evidence.apart < least_apart * evidence.blocks or evidence.together >= _LARGE or not evidence.blocks:
+        return False
+    (across, skewed, right), (turned, down, below) = (evidence.homography / evidence.homography[2, 2])[
+        :2
+    ].tolist()
+    scale = max(abs(across * down - skewed * turned) ** 0.5, _OFF)
+    off = max(abs(across - scale), abs(down - scale), abs(skewed), abs(turned)) / scale
+    long_side = float(np.ptp(evidence.other_region, axis=0).max())
+    return bool(off < _OFF and max(abs(right), abs(below)) < _OFF * long_side)
 
 
 def kind_of_part(evidence: Evidence, rule: Rule) -> str | None:
-    """What a picture is to one that it has a part in common with; None for what may be chance."""
+    """What a picture is to one that it has a part in common with; None for what may be chance, or a layout."""
+    if is_layout(evidence, rule.layout_apart):
+        return None
     copy = strength(evidence) >= rule.copy_strength
     if copy and (not evidence.page or evidence.alike >= rule.text_copy_share * evidence.blocks):
         return "edited_copy"

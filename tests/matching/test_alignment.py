@@ -9,7 +9,12 @@ from skimage import data
 
 from app.matching import alignment
 from app.matching.alignment import BLOCK, LEAST_BLOCKS, align, overlap_of
-from app.matching.alignment_kernels import compare_blocks, normalise_locally
+from app.matching.alignment_kernels import (
+    LEFT_OUT,
+    compare_blocks,
+    heaviest_rectangle,
+    normalise_locally,
+)
 
 WHERE_IT_IS = np.eye(3)
 
@@ -160,7 +165,7 @@ def test_blocks_are_correlated_as_defined(seed, height, width):
     normal = template - template.mean(), around - around.mean()
     unit = 0.5 * max(height, width)
     warp = np.array([[unit, 0, 0.5 * (width + 1)], [0, unit, 0.5 * (height + 1)], [0, 0, 1.0]])
-    scores, shifts = np.empty((2, 100), np.float32)
+    scores, shifts = np.empty((height // BLOCK, width // BLOCK), np.float32), np.empty(100, np.float32)
     count = compare_blocks(template, *normal, warp, BLOCK, 0.0, scores, shifts)
     wanted = [
         np.corrcoef(
@@ -170,7 +175,8 @@ def test_blocks_are_correlated_as_defined(seed, height, width):
         for top in range(0, height - BLOCK + 1, BLOCK)
         for left in range(0, width - BLOCK + 1, BLOCK)
     ]
-    np.testing.assert_allclose(scores[:count], wanted, atol=1e-3)
+    assert count == len(wanted)
+    np.testing.assert_allclose(scores.ravel(), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize(("right", "down"), [(0.0, 0.0), (0.4, 0.0), (0.0, -0.3), (0.3, 0.3)])
@@ -180,10 +186,42 @@ def test_blocks_are_shifted_by_as_many_pixels_as_they_lie_beside_where_they_shou
     height, width = template.shape
     unit = 0.5 * max(height, width)
     warp = np.array([[unit, 0, 0.5 * (width - 1) + right], [0, unit, 0.5 * (height - 1) + down], [0, 0, 1.0]])
-    scores, shifts = np.empty((2, 1000), np.float32)
+    scores, shifts = np.empty((height // BLOCK, width // BLOCK), np.float32), np.empty(1000, np.float32)
     count = compare_blocks(template, template, template, warp, BLOCK, 0.7, scores, shifts)
+    assert count == np.count_nonzero(scores != LEFT_OUT)
     assert count > 50
     assert np.median(shifts[:count]) == pytest.approx(np.hypot(right, down), abs=0.15)
+
+
+@given(st.lists(st.lists(st.sampled_from([-3.0, -2.0, -0.5, 0.0, 1.0]), min_size=5, max_size=5), max_size=5))
+def test_the_heaviest_rectangle_is_heavier_than_all_others(rows):
+    weights = np.array(rows, np.float64).reshape(-1, 5)
+    found = np.empty(4, np.int64)
+    heaviest_rectangle(weights, found)
+    top, bottom, left, right = found.tolist()
+    sums = [
+        weights[a:b, c:d].sum()
+        for a in range(len(weights))
+        for b in range(a + 1, len(weights) + 1)
+        for c in range(5)
+        for d in range(c + 1, 6)
+    ]
+    assert weights[top:bottom, left:right].sum() == max([0.0, *sums])
+
+
+def test_what_differs_together_is_told_and_what_is_the_same_together():
+    whole, other = picture("coffee"), picture("astronaut").crop((100, 20, 260, 140))
+    patched = whole.copy()
+    patched.paste(other, (200, 100))
+    found = align(whole, patched, WHERE_IT_IS)
+    assert found is not None
+    of_patch = 160 * 120 / (whole.width * whole.height)
+    assert 0.5 * of_patch < found.apart / found.blocks < 2 * of_patch
+    assert 0.3 < found.together < 0.7
+    same = align(whole, whole, WHERE_IT_IS)
+    assert same is not None
+    assert same.apart == 0
+    assert same.together > 0.9
 
 
 def test_what_lies_on_a_line_alone_can_not_be_laid(monkeypatch):

@@ -116,6 +116,44 @@ def test_same_bytes_come_before_same_pixels_and_those_before_near() -> None:
     assert [found and found.rank for found in kinds] == [0, 1, 2, 3, 4]
 
 
+def laid_upright(**changed: Any) -> Evidence:
+    """Two pictures at the same place, with the same around something else."""
+    told = {"score": 0.9, "inliers": 50, "bits": 1, "close": 50, "shift": 0.1, "alike": 80, "blocks": 100}
+    told |= {"apart": 15, "together": 0.2}
+    return replace(of_whole("identity", (200, 400), (100, 200)), **(told | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({}, None),
+        ({"apart": 10}, None),
+        ({"apart": 9}, "edited_copy"),
+        ({"alike": 5, "shift": 1.5}, None),
+        ({"together": 0.3}, "edited_copy"),
+        ({"homography": np.array([[0.5, 0, 1.9], [0, 0.5, -1.9], [0, 0, 1.0]])}, None),
+        ({"homography": np.array([[0.5, 0, 0], [0, 0.5, 5.0], [0, 0, 1.0]])}, "edited_copy"),
+        ({"homography": np.array([[0.5, 0.02, 0], [-0.02, 0.5, 0], [0, 0, 1.0]])}, "edited_copy"),
+        ({"homography": np.array([[0.5, 0, 0], [0, 0.53, 0], [0, 0, 1.0]])}, "edited_copy"),
+        ({"homography": np.array([[-0.5, 0, 100], [0, 0.5, 0], [0, 0, 1.0]])}, "edited_copy"),
+        ({"apart": 0, "blocks": 0, "alike": 0, "shift": 12.0}, "same_scene"),
+    ],
+)
+def test_what_has_the_same_around_something_else_is_no_match(
+    changed: dict[str, Any], kind: str | None
+) -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    found = compare(picture(zeros, 1, 1), picture(~zeros, 2, 2), RULE, laid_upright(**changed))
+    assert (None if found is None else found.kind) == kind
+
+
+@pytest.mark.parametrize(("apart", "kind"), [(24, "near_duplicate"), (25, None)])
+def test_what_is_alike_as_a_whole_is_a_layout_only_if_more_differs(apart: int, kind: str | None) -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    found = compare(picture(zeros, 1, 1), picture(zeros, 2, 2), RULE, laid_upright(apart=apart))
+    assert (None if found is None else found.kind) == kind
+
+
 def seen(**changed: Any) -> Evidence:
     """What a copy looks like, but for what is given."""
     told = {"score": 0.9, "inliers": 40, "bits": 4, "close": 30, "shift": 0.2, "alike": 380, "blocks": 400}

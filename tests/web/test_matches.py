@@ -7,7 +7,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
@@ -113,6 +113,38 @@ def test_another_picture_with_the_same_logo_is_no_copy(client: TestClient) -> No
     uploaded(client, "KD-1", encoded(with_logo(photo())))
     answer = upload(client, "KD-2", encoded(with_logo(photo("coffee")))).json()
     assert not answer["duplicate"]
+
+
+def in_an_app(picture: Image.Image) -> Image.Image:
+    """A picture on a screen of a program, below its title, between words and buttons."""
+    screen = Image.new("RGB", (480, 900), (236, 229, 221))
+    draw = ImageDraw.Draw(screen)
+    draw.rectangle((0, 0, 480, 110), (7, 94, 84))
+    draw.ellipse((20, 30, 80, 90), (180, 200, 195))
+    for number, words in enumerate(("Claims Desk of Example Mutual", "online, answers within an hour")):
+        draw.text((100, 30 + 32 * number), words, "white", ImageFont.load_default(22))
+    for number, words in enumerate(("Can you send us a picture?", "Please, all of the appliance.")):
+        draw.rounded_rectangle((20, 130 + 60 * number, 400, 180 + 60 * number), 12, "white")
+        draw.text((36, 142 + 60 * number), words, "black", ImageFont.load_default(22))
+    screen.paste(picture.resize((300, 300)), (160, 270))
+    draw.rounded_rectangle((20, 600, 430, 650), 12, "white")
+    draw.text((36, 612), "Oh no! How did that happen?", "black", ImageFont.load_default(22))
+    for number, word in enumerate(("Reply", "Forward", "Archive")):
+        draw.rectangle((20 + 155 * number, 820, 150 + 155 * number, 880), "white", "black", 3)
+        draw.text((36 + 155 * number, 834), word, "black", ImageFont.load_default(26))
+    return screen
+
+
+def test_two_pictures_on_screens_of_one_program_do_not_match_and_one_picture_on_two_does(
+    client: TestClient,
+) -> None:
+    first = uploaded(client, "KD-1", encoded(in_an_app(photo())))
+    other = upload(client, "KD-2", encoded(in_an_app(photo("coffee")))).json()
+    assert not other["duplicate"]
+    assert other["images"][0]["matches"] == []
+    again = uploaded(client, "KD-3", encoded(photo(), quality=80))
+    assert [match["image_id"] for match in again["matches"]] == [first["image_id"]]
+    assert again["verdict"] == "edited_copy"
 
 
 def test_similar_finds_the_photo_that_a_crop_was_cut_from(client: TestClient) -> None:
