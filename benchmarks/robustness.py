@@ -2,8 +2,9 @@
 
 Each radius is the largest that at most 1 of 100,000 unrelated pairs of one half of the photos lies within; what it
 finds is counted on the other half, and the other way round, so that every photo is reported and none chose its own
-radius. The verdict is that of the service, with its settings as delivered. Unrelated are all pairs but road
-frames with each other and cracks with each other, which are counted apart.
+radius. `near` is what the rule for whole pictures calls near duplicates, with the settings as delivered, before any are
+laid on each other. Unrelated are all pairs but road frames with each other and cracks with each other, which are
+counted apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ NEVER = 999  # bits: no match
 MOST_CHANCE_OF_REGIONS = 1e-4
 NAMES = (*COLUMN_OF, "colorhash", "segments")
 # Beside them: segments by the rule that /similar applies of itself, and what an upload is told.
-COLUMNS = (*NAMES, "regions", "verdict")
+COLUMNS = (*NAMES, "regions", "near")
 FAMILIES = ("brightness", "contrast", "gamma", "watermark", "compression", "scaling", "grey-scale")
 
 
@@ -137,7 +138,7 @@ def strangers(found: Sequence[Photo], rule: Rule) -> Strangers:
 
 
 def shares_found(found: Sequence[Photo], chance: Strangers, rule: Rule) -> dict[str, dict[str, float]]:
-    """Share of copies found, by edit and then by name of fingerprint, and by "verdict"."""
+    """Share of copies found, by edit and then by name of fingerprint, and by "near"."""
     radii = {name: (chance.radius(name, 1), chance.radius(name, 0)) for name in NAMES}  # of the other half
     shares: dict[str, dict[str, float]] = {}
     for edit in found[0].copies:
@@ -147,7 +148,7 @@ def shares_found(found: Sequence[Photo], chance: Strangers, rule: Rule) -> dict[
             for name, bits in stored.distances(copy).items():
                 hits[name].append(bool(bits[0] <= radii[name][photo.half]))
             hits["regions"].append(bool(bits[0] <= WITHIN))  # of the last name, segments
-            hits["verdict"].append(bool(stored.flagged(copy, rule)[0]))
+            hits["near"].append(bool(stored.flagged(copy, rule)[0]))
         shares[edit] = {name: float(np.mean(each)) for name, each in hits.items()}
     return shares
 
@@ -190,11 +191,11 @@ def main(keep: Path | None, as_json: bool) -> None:
     by_chance = chance.flagged["unrelated"] / chance.all_pairs
     regions = chance.counts["segments"][:, : WITHIN + 1].sum() / chance.pairs.sum()
     bars = [
-        Bar("verdict by chance, of 100,000 pairs", by_chance * 1e5, MOST_CHANCE * 1e5, "pairs"),
+        Bar("near by chance, of 100,000 pairs", by_chance * 1e5, MOST_CHANCE * 1e5, "pairs"),
         Bar("regions by chance, of 10,000 pairs", regions * 1e4, MOST_CHANCE_OF_REGIONS * 1e4, "pairs"),
     ]
     told = (
-        f"{len(found)} photos, {chance.all_pairs:,} unrelated pairs; of these the verdict flags"
+        f"{len(found)} photos, {chance.all_pairs:,} unrelated pairs; of these are called near"
         f" {chance.flagged['unrelated']}, of pairs of road frames {chance.flagged['road']},"
         f" of cracks {chance.flagged['crack']}"
     )
