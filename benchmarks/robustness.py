@@ -1,10 +1,10 @@
 """`python -m benchmarks.robustness`: which copies each fingerprint finds, at radii that strangers rarely meet.
 
-Each radius is the largest that at most 1 of 100,000 unrelated pairs of one half of the photos lies within; what it
-finds is counted on the other half, and the other way round, so that every photo is reported and none chose its own
-radius. `near` is what the rule for whole pictures calls near duplicates, with the settings as delivered, before any
-are laid on each other. Unrelated are all pairs but road frames with each other and cracks with each other, which are
-counted apart.
+Each radius is the largest that at most 1 of 100,000 unrelated pairs of one half of the photos lies within; what
+it finds is counted on the other half, and the other way round, so that every photo is reported and none chose
+its own radius. `near` is what the rule for whole pictures calls near duplicates, with the settings as
+delivered, before any are laid on each other. Unrelated are all pairs but road frames with each other and cracks
+with each other: those are counted apart.
 """
 
 from collections.abc import Mapping, Sequence

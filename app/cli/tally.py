@@ -89,6 +89,7 @@ class Tally:
             "already_stored": self.states["already there"],
             "rejected": self.states["rejected"],
             "skipped": self.states["skipped"],
+            "left": self.states["left"],
             "used_in_another_claim": self.used_elsewhere,
         }
 
