@@ -124,6 +124,20 @@ def test_claim_comes_from_the_name_or_from_a_table(folder: Path, tmp_path: Path)
     assert "1 lines of claims.csv are for no file of these: in/gone.jpg" in done.stderr
 
 
+def test_claims_that_become_one_are_told_of(tmp_path: Path) -> None:
+    for number, name in enumerate(("Ä-17", "Ö-17", "KD-1")):
+        place = tmp_path / "named" / name
+        place.mkdir(parents=True)
+        (place / "front.jpg").write_bytes(encoded(drawn(number)))
+    for _ in range(2):
+        done = run(tmp_path, "ingest", str(tmp_path / "named"), "--claim-from", "parent", "--json")
+        told = json.loads(done.stdout.splitlines()[-1])["summary"]["claim_ids_of_several_spellings"]
+        assert told == int("1 claim ids stand for several spellings, as 17: 'Ä-17', 'Ö-17'" in done.stderr)
+        if told == 0:
+            break
+    assert (told, json.loads(done.stdout.splitlines()[-1])["summary"]["already_stored"]) == (0, 3)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

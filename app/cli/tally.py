@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,8 @@ class Tally:
     def __init__(self, byte_count: int, *, as_json: bool):
         self.states: Counter[str] = Counter()
         self.used_elsewhere = 0
+        self.spellings: dict[str, set[str]] = {}
+        """Of each claim, as it was written: claims that differ in what an id can't have become one."""
         self._byte_count = byte_count
         self._as_json = as_json
         self._started = time.monotonic()
@@ -42,6 +44,10 @@ class Tally:
 
         self.states[item.state] += 1
         self.used_elsewhere += item.verdict in COPIES
+        if (
+            item.claimed is not None and item.answer is not None
+        ):  # of what an earlier run took the id alone is known
+            self.spellings.setdefault(item.claimed.claim_id, set()).add(item.claimed.written)
 
     @contextmanager
     def shown(self, bytes_done: Callable[[], int]) -> Iterator[None]:
@@ -67,7 +73,8 @@ class Tally:
         """Print the end of it."""
         seconds = time.monotonic() - self._started
         if self._as_json:
-            summary = self._counts() | {"seconds": round(seconds, 1), "finished": not broke_off}
+            summary: dict[str, Any] = {"claim_ids_of_several_spellings": len(self._of_several())}
+            summary |= self._counts() | {"seconds": round(seconds, 1), "finished": not broke_off}
             click.echo(json.dumps({"summary": summary | {"journal": str(journal)}}))
         counts = (
             (self.states["stored"], "new"),
@@ -76,12 +83,21 @@ class Tally:
             (self.states["skipped"], "that are no pictures skipped"),
             (self.used_elsewhere, "used in another claim"),
         )
+        for claim_id, written in sorted(self._of_several())[:1]:
+            click.echo(
+                f"{len(self._of_several())} claim ids stand for several spellings, as {claim_id}:"
+                f" {', '.join(map(repr, sorted(written)[:2]))}",
+                err=True,
+            )
         told = ", ".join(f"{number} {name}" for number, name in counts)
         pictures = self.states["stored"] + self.states["already there"]
         click.echo(f"{pictures} pictures in {seconds:.1f} s: {told}", err=True)
         click.echo(f"what became of each is in {journal}", err=True)
         if broke_off:
             click.echo("stopped; run it again to go on", err=True)
+
+    def _of_several(self) -> list[tuple[str, set[str]]]:
+        return [(claim_id, written) for claim_id, written in self.spellings.items() if len(written) > 1]
 
     def _counts(self) -> dict[str, int]:
         return {
