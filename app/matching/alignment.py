@@ -33,7 +33,7 @@ BLOCK = 12  # pixels of the frame
 
 _ALIKE = 0.5  # of what a block correlates by
 # Weights of blocks in the rectangles that are told of: in one of what differs a fifth is alike by chance.
-_ALIKE_AMONG_OTHERS, _OTHER_AMONG_ALIKE, _EMPTY_AMONG_ALIKE = -2.0, -3.0, -0.4
+_ALIKE_AMONG_OTHERS, _OTHER_AMONG_ALIKE, _EMPTY_AMONG_ALIKE = -2.0, -1.0, -0.8
 _STEPS, _FINE_STEPS = 20, 40
 HOPELESS = 0.3
 """Of the first frame's blocks: of no copy fewer are alike, so nothing else is looked at closer."""
@@ -58,7 +58,7 @@ class Alignment:
     fewer than LEAST_BLOCKS `score` is -1 and `shift` is the side of a block.
 
     `apart` blocks that do not correlate are together in one rectangle, which has few that do. `together` is how
-    much of what both have in common, 0 to 1, is a rectangle in which nearly all correlate.
+    much of what both have in common, 0 to 1, is a rectangle of which most is blocks that correlate.
     """
 
     homography: Homography

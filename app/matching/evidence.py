@@ -63,7 +63,7 @@ class Evidence:
     apart: int
     """Blocks that do not, and are together in one rectangle."""
     together: float
-    """How much of what both have in common is a rectangle of blocks that do, 0 to 1."""
+    """How much of what both have in common is a rectangle that mostly is blocks that do, 0 to 1."""
     page: bool
     """Whether what both have in common is text on plain ground."""
     homography: Homography

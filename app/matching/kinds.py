@@ -25,9 +25,7 @@ _VERIFIER_BITS = 256
 _MOST_INLIERS = 1000
 _MANY_BLOCKS = 50  # of a part that has enough on it to tell
 _OFF = 0.02  # of what coincides: of its long side, and of a pixel's
-_LARGE = (
-    0.3  # of what both have in common: of a copy with something over it so much is alike in one rectangle
-)
+_LARGE = 0.28  # of what both have in common: of a copy with something over it so much is alike together
 _MORE_APART = 2.5  # times as much differs in what is alike as a whole and none the less only a layout
 _DOUBTED_BLOCKS = 8  # added to those of a part, not alike: of few blocks most are alike by chance
 _FEW_CLOSE = 6  # keypoints: what so many agree on is no chance

@@ -130,7 +130,7 @@ def laid_upright(**changed: Any) -> Evidence:
         ({"apart": 10}, None),
         ({"apart": 9}, "edited_copy"),
         ({"alike": 5, "shift": 1.5}, None),
-        ({"together": 0.3}, "edited_copy"),
+        ({"together": 0.28}, "edited_copy"),
         ({"homography": np.array([[0.5, 0, 1.9], [0, 0.5, -1.9], [0, 0, 1.0]])}, None),
         ({"homography": np.array([[0.5, 0, 0], [0, 0.5, 5.0], [0, 0, 1.0]])}, "edited_copy"),
         ({"homography": np.array([[0.5, 0.02, 0], [-0.02, 0.5, 0], [0, 0, 1.0]])}, "edited_copy"),
