@@ -325,8 +325,10 @@ class Search:
         copies = [
             copy
             for copy in partial_copies(connection, self._pictures, asked.look, candidates, self._rule)
-            if copy.evidence.bits <= query.max_distance and kind_of_part(copy.evidence, self._rule)
+            if copy.evidence.bits <= query.max_distance
         ]
+        kinds = {copy.created_seq: kind_of_part(copy.evidence, self._rule) for copy in copies}
+        copies = [copy for copy in copies if kinds[copy.created_seq] is not None]
         transforms = [nearest_transform(copy.evidence) for copy in copies]
         if query.orientations == AS_STORED:
             kept = [number for number, transform in enumerate(transforms) if transform == 0]
@@ -336,7 +338,7 @@ class Search:
             np.array([copy.evidence.bits for copy in copies], np.int64),
             np.array(transforms, np.int64),
             evidence={copy.created_seq: copy.evidence for copy in copies},
-            kinds={copy.created_seq: kind_of_part(copy.evidence, self._rule) for copy in copies},
+            kinds=kinds,
         )
 
 

@@ -124,7 +124,7 @@ def _take_in(
     from app.sources.bulk import Bulk
     from app.sources.claim_rules import Table
     from app.sources.inputs import inputs_of, name_of
-    from app.sources.journal import LEFT, Journal
+    from app.sources.journal import Journal
     from app.sources.limits import Limits
 
     settings = read_settings()
@@ -176,8 +176,6 @@ def _take_in(
     if stopped:
         click.echo(f"claimprint: {stopped}", err=True)
     broke_off = bool(stopped) or bulk.broke_off
-    if tally.states[LEFT]:
-        click.echo(f"{tally.states[LEFT]} inputs are left for the next run", err=True)
     tally.sum_up(path, broke_off=broke_off)
     return UNAVAILABLE if broke_off else SOME_REJECTED if tally.rejected else 0
 

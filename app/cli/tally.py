@@ -44,9 +44,8 @@ class Tally:
 
         self.states[item.state] += 1
         self.used_elsewhere += item.verdict in COPIES
-        if (
-            item.claimed is not None and item.answer is not None
-        ):  # of what an earlier run took the id alone is known
+        # Of what an earlier run took, the id alone is known.
+        if item.claimed is not None and item.answer is not None:
             self.spellings.setdefault(item.claimed.claim_id, set()).add(item.claimed.written)
 
     @contextmanager
@@ -83,6 +82,8 @@ class Tally:
             (self.states["skipped"], "that are no pictures skipped"),
             (self.used_elsewhere, "used in another claim"),
         )
+        if self.states["left"]:
+            click.echo(f"{self.states['left']} inputs are left for the next run", err=True)
         for claim_id, written in sorted(self._of_several())[:1]:
             click.echo(
                 f"{len(self._of_several())} claim ids stand for several spellings, as {claim_id}:"
