@@ -1,6 +1,7 @@
 """What uploads are told of pictures that are alike and no copies."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.errors import Unavailable
 from app.fingerprints.keypoint_value import Keypoints
 from app.index.set_tables import Hits
 from app.ingest import Upload
+from app.matching.evidence import of_whole
 from app.parts import Parts
 from app.removal import delete_image
 from app.screening import screen
@@ -125,3 +127,14 @@ def test_an_image_that_changes_while_it_is_screened_is_told_no_less(
         return
     [answer] = parts.intake.take("B", [crop], client_id=None, labels={}).answers
     assert answer.verdict == "edited_copy"
+
+
+def test_text_that_is_better_laid_as_a_whole_stays_text() -> None:
+    whole = of_whole("identity", (80, 100), (80, 100))
+    text_part, noisy = replace(whole, score=0.4, page=True), replace(whole, score=0.3)
+    better = partial_copies._better(text_part, whole)
+    assert better is not None
+    assert (better.score, better.page) == (1.0, True)
+    assert partial_copies._better(text_part, noisy) is text_part
+    assert partial_copies._better(None, noisy) is noisy
+    assert partial_copies._better(text_part, None) is text_part

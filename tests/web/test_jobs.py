@@ -295,6 +295,25 @@ def test_a_fill_from_the_rendition_leaves_what_the_original_gave(
     assert len(rows_of(engine)) == len(whole)
 
 
+def test_keypoints_found_of_a_rendition_leave_the_pattern_that_the_original_gave(
+    client: TestClient, parts: Parts, engine: Engine
+) -> None:
+    image = uploaded(client, "KD-1", encoded(photo()))
+    with engine.begin() as connection:  # as migration 0009 leaves it, and a pattern that no rendition gives
+        connection.execute(
+            text("DELETE FROM image_keypoints; UPDATE image SET keypoint_count = NULL, pattern = 4711")
+        )
+    parts.pictures.files(UUID(image["image_id"])).original.unlink()
+    ask_for_fill(engine)
+    with engine.connect() as connection:
+        job_id = connection.execute(text("SELECT job_id FROM job WHERE kind = 'fill'")).scalar_one()
+    assert finished(client, str(job_id))["result"]["from_rendition"] == 1
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT pattern, keypoint_count FROM image")).one()
+    assert row.pattern == 4711
+    assert row.keypoint_count > 0
+
+
 def test_a_rehash_leaves_what_an_original_gave_that_cannot_be_read_now(
     client: TestClient, parts: Parts
 ) -> None:
