@@ -52,6 +52,7 @@ def rule_from(settings: Settings) -> Rule:
         verifier=settings.verifier_distance,
         page_verifier=settings.page_verifier_distance,
         near_score=settings.near_duplicate_score,
+        near_shift=settings.near_duplicate_shift,
         copy_strength=settings.copy_strength,
         text_copy_share=settings.text_copy_share,
         scene_inliers=settings.scene_inliers,

@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         le=1,
         description="Correlation of its smallest parts below which what was proposed is no near duplicate.",
     )
+    near_duplicate_shift: float = Field(
+        default=0.85,
+        gt=0,
+        description="Pixels, of 320 at most, by which no near duplicate lies beside where it should.",
+    )
     copy_strength: float = Field(
         default=2.3, description="Logarithm of the odds that a part of a picture is a copy, at least."
     )
@@ -104,8 +109,8 @@ class Settings(BaseSettings):
         default=28, ge=16, description="Keypoints that agree about, of pictures of the same scene, at least."
     )
     layout_apart: float = Field(
-        default=0.1,
-        ge=0,
+        default=0.2,
+        gt=0,
         le=1,
         description="Share that differs in one rectangle, from which on what is the same around it is a layout.",
     )

@@ -3,6 +3,9 @@
 The same logo, watermark, date, frame, ruler, letter or screen of an app, drawn alike on photos of the reported half
 that have nothing to do with each other: all of these are stored, and each is looked for among the others. Whatever
 is found is false. Of each kind the pairs that match; photos that match as they are were left out before.
+
+What keeps them apart costs copies that are covered: of each photo a copy with a part of another one over it, looked
+for among the photos.
 """
 
 from collections.abc import Callable
@@ -59,6 +62,25 @@ def ruler(photo: Image.Image) -> Image.Image:
     return picture
 
 
+PLACES: dict[str, Callable[[float], tuple[float, float, float, float]]] = {
+    "in the middle": lambda share: (0.5 - share**0.5 / 2, 0.5 - share**0.5 / 2, share**0.5, share**0.5),
+    "in a corner": lambda share: (0, 0, share**0.5, share**0.5),
+    "along a side": lambda share: (0, 0, 1, share),
+}
+"""Left and upper edge, width and height, of a part of a picture, all of 1."""
+COVERED = (0.1, 0.2, 0.3, 0.4)
+
+
+def covered(photo: Image.Image, other: Image.Image, share: float, place: str) -> Image.Image:
+    """A photo of which a share is behind another one."""
+    left, top, width, height = PLACES[place](share)
+    picture = photo.convert("RGB")
+    size = round(width * picture.width), round(height * picture.height)
+    over = other.convert("RGB").resize(picture.size).crop((0, 0, *size))
+    picture.paste(over, (round(left * picture.width), round(top * picture.height)))
+    return picture
+
+
 OWN: dict[str, Callable[[Image.Image], Image.Image]] = {AS_IT_IS: lambda photo: photo, "ruler": ruler}
 
 
@@ -69,6 +91,11 @@ def _looked(name: str, path: Path, others: list[Path]) -> Looked:
         return look(encoded(OWN[name](photo)))
     around = [shrunk(Image.open(other)) for other in others]
     return look(edit(name, photo, around, 0).jpeg)  # one seed: what is put on them is the same
+
+
+def _covered(path: Path, other: Path, share: float, place: str) -> Looked:
+    with Image.open(path) as photo, Image.open(other) as over:
+        return look(encoded(covered(shrunk(photo), shrunk(over), share, place)))
 
 
 @click.command()
@@ -89,17 +116,39 @@ def main(photos: int, *, as_json: bool) -> None:
             found = [stored.matches(each, rule, but=number) for number, each in enumerate(looks)]
             pairs = pairs_by_kind(found)
             if name == AS_IT_IS:
-                alike = set().union(*pairs.values())
+                alike, photos_as_they_are = set().union(*pairs.values()), stored
                 continue
             told = {kind: len(pairs[kind] - alike) for kind in KINDS}
             counts[name] = told
             rows.append(
                 [name, *(str(told[kind]) for kind in ("near_duplicate", "edited_copy", "same_scene"))]
             )
+        kept: dict[str, list[float]] = {}
+        for place in PLACES:
+            shares = []
+            for share in COVERED:
+                work = processes.map(_covered, chosen, [*chosen[1:], chosen[0]], repeat(share), repeat(place))
+                copied = [
+                    any(
+                        one.number == number and one.kind in COPIES
+                        for one in photos_as_they_are.matches(each, rule)
+                    )
+                    for number, each in enumerate(work)
+                ]
+                shares.append(float(np.mean(copied)))
+            kept[place] = shares
     copies = sum(told[kind] for told in counts.values() for kind in COPIES)
     most = len(chosen) * (len(chosen) - 1) // 2 - len(alike)
     shown = table([f"on both of {most} pairs", "near duplicates", "edited copies", "same scenes"], rows)
-    show(counts, shown, [Bar("pairs told to be copies", copies, 0, "pairs")], as_json=as_json)
+    rows = [[place, *(f"{share:.2f}" for share in shares)] for place, shares in kept.items()]
+    header = ["copies told of photos covered by", *(f"{share:.0%}" for share in COVERED)]
+    shown = f"{shown}\n\n{table(header, rows)}"
+    show(
+        {"pairs": counts, "covered": kept},
+        shown,
+        [Bar("pairs told to be copies", copies, 0, "pairs")],
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

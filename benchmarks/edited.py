@@ -45,6 +45,7 @@ from benchmarks.suite import FAMILIES, SUITE, edit
 
 OTHERS = 3
 LEAST_RECALL, LEAST_RECALL_OF_ONE = 0.99, 0.95
+_AS_LARGE = 1 << 16  # pixels: as they are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,12 +158,14 @@ class Copied:
     hashes: dict[str, Hashed]
 
 
-def _copies_of(number: int, path: Path, others: Sequence[Path], state: str, hashed: bool) -> Copied:
+def _copies_of(
+    number: int, path: Path, others: Sequence[Path], state: str, long_side: int, hashed: bool
+) -> Copied:
     with Image.open(path) as opened:
         small = picture_in_state(shrunk(opened), state)
     around = [shrunk(Image.open(other)) for other in others]
     rule = rule_from(Settings.model_construct())
-    made = {name: edit(name, small, around, number).jpeg for name in SUITE}
+    made = {name: _made_small(edit(name, small, around, number).jpeg, long_side) for name in SUITE}
     return Copied(
         {name: _STORED[0].matches(look(data), rule) for name, data in made.items()},
         {name: hashes_of(data) for name, data in made.items()} if hashed else {},
@@ -177,8 +180,21 @@ def picture_in_state(picture: Image.Image, state: str) -> Image.Image:
     return ImageOps.invert(picture.convert("RGB")) if number & 2 else picture
 
 
-def _others_of(number: int, path: Path) -> list[Found]:
-    return _STORED[0].matches(look(path.read_bytes()), rule_from(Settings.model_construct()), but=number)
+def _made_small(data: bytes, long_side: int) -> bytes:
+    """A file as it is sent on by what makes pictures small; as it is if it is no larger."""
+    with Image.open(BytesIO(data)) as opened:
+        if max(opened.size) <= long_side:
+            return data
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
+        picture.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def _others_of(number: int, path: Path, long_side: int) -> list[Found]:
+    data = _made_small(path.read_bytes(), long_side)
+    return _STORED[0].matches(look(data), rule_from(Settings.model_construct()), but=number)
 
 
 def pairs_by_kind(others: Sequence[Sequence[Found]]) -> dict[str, set[tuple[int, int]]]:
@@ -201,6 +217,9 @@ def pairs_by_kind(others: Sequence[Sequence[Found]]) -> dict[str, set[tuple[int,
 @click.option(
     "--state", default=STATES[0], show_default=True, type=click.Choice(STATES), help="Of the copies."
 )
+@click.option(
+    "--long-side", default=_AS_LARGE, help="Pixels that copies, and photos asked about, are made small to."
+)
 @click.option("--peers", "with_peers", is_flag=True, help="Beside other people's hashes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
@@ -209,6 +228,7 @@ def main(
     keep: Path | None,
     drawn: Path | None,
     state: str,
+    long_side: int,
     *,
     with_peers: bool,
     as_json: bool,
@@ -229,14 +249,26 @@ def main(
     with ProcessPoolExecutor() as processes:  # these have what is stored
         paths = [files[number] for number in chosen]
         work = processes.map(
-            _copies_of, chosen, paths, around, repeat(state), repeat(with_peers), chunksize=1
+            _copies_of,
+            chosen,
+            paths,
+            around,
+            repeat(state),
+            repeat(long_side),
+            repeat(with_peers),
+            chunksize=1,
         )
         with click.progressbar(work, len(chosen), label="editing photos and looking for them") as bar:
             copied = list(bar)
         copies = [each.found for each in copied]
-        work = processes.map(_others_of, range(len(files)), files, chunksize=8)
+        work = processes.map(_others_of, range(len(files)), files, repeat(long_side), chunksize=8)
         with click.progressbar(work, len(files), label="looking for photos among the others") as bar:
             others = list(bar)
+        as_large: list[list[Found]] = []
+        if long_side < _AS_LARGE:
+            as_large = list(
+                processes.map(_others_of, range(len(files)), files, repeat(_AS_LARGE), chunksize=8)
+            )
     if keep is not None:
         keep.write_bytes(pickle.dumps((files, chosen, copies, others)))
     if drawn is not None:
@@ -260,13 +292,21 @@ def main(
         rows.append([f"{FAMILIES[name]}: {name}", f"{recall[name]:.3f}", str(told["same_scene"])])
     mean = float(np.mean(list(recall.values())))
     rows.append(["**mean of all edits**", f"**{mean:.4f}**", ""])
-    for kind, pairs in pairs_by_kind(others).items():
+    large = pairs_by_kind(as_large)
+    known = set[tuple[int, int]]().union(*(large[kind] for kind in COPIES))
+    smaller = f" made small to {long_side} pixels, no copies as they are" if as_large else ""
+    for kind, found in pairs_by_kind(others).items():
+        pairs = found - known
         folders = Counter(
             tuple(sorted({files[one].parent.name, files[other].parent.name})) for one, other in pairs
         )
         told = ", ".join(f"{count} {' and '.join(folder)}" for folder, count in folders.most_common())
         rows.append(
-            [f"of {len(files) * (len(files) - 1) // 2:,} pairs of photos: {kind}", str(len(pairs)), told]
+            [
+                f"of {len(files) * (len(files) - 1) // 2:,} pairs of photos{smaller}: {kind}",
+                str(len(pairs)),
+                told,
+            ]
         )
     bars = [
         Bar("copies missed, mean of all edits", 100 * (1 - mean), 100 * (1 - LEAST_RECALL), "%"),

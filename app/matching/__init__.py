@@ -3,7 +3,8 @@
 kinds          the kinds of match, best first, and the rule that tells them apart
 candidates, near_keypoints   which images are worth a closer look, of all that have keypoints like a picture's
 overlaps       how one picture lies on another, by keypoints that agree; homographies: maps between their planes
-alignment      both laid on each other and compared pixel by pixel; impulses: single pixels that are noise
+alignment      both laid on each other and compared pixel by pixel; tones: by how bright they are; impulses: what is
+               noise
 evidence       why it is told, as it is stored
 regions        when a region of one picture is a region of another
 templates      how near pictures are to a template; places, sightings: where in them it is

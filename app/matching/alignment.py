@@ -16,12 +16,14 @@ from PIL import Image, ImageChops
 from app.matching.alignment_kernels import (
     LEFT_OUT,
     PARAMETERS,
+    average_blocks,
     compare_blocks,
     find_slopes,
     heaviest_rectangle,
     normalise_locally,
 )
 from app.matching.homographies import Homography, linear_at
+from app.matching.tones import residuals
 
 FRAMES = 160, 320
 """Pixels of the overlap's long side, at most: in the first frame both are laid on each other, in the second they
@@ -32,13 +34,18 @@ LEAST_BLOCKS = 4
 BLOCK = 12  # pixels of the frame
 
 _ALIKE = 0.5  # of what a block correlates by
+_OTHER_TONE = 14.0  # levels of grey: with stickers, and what noise there is, blocks of copies differ by less
+NO_TONES = 255.0
+"""Levels of grey, of pictures whose tones can't be compared."""
 # Weights of blocks in the rectangles that are told of: in one of what differs a fifth is alike by chance.
 _ALIKE_AMONG_OTHERS, _OTHER_AMONG_ALIKE, _EMPTY_AMONG_ALIKE = -2.0, -1.0, -0.8
 _STEPS, _FINE_STEPS = 20, 40
+_DOUBTED_BLOCKS = 8  # added to those of a frame, not alike
+_PLAIN = 0.6  # of the first frame's blocks: where as many are alike no other start leads to more
 HOPELESS = 0.3
 """Of the first frame's blocks: of no copy fewer are alike, so nothing else is looked at closer."""
 _FLAT = 1e-9  # a map that takes a picture to a line
-_EVERY = 2
+_EVERY = 2  # pixels of the frame, where not all are looked at
 _REACH = 6  # pixels of the frame
 _NOISE = 3.0  # levels of grey
 _USUAL = 0.7  # standard deviations
@@ -55,10 +62,14 @@ class Alignment:
     `alike` are those that correlate, `score` is their median correlation, -1 to 1: whether the smallest that can be
     seen is the same. `shift` is by how many pixels of it blocks lie beside where they should, at the median:
     little in a copy, however bad it is, and more where something was photographed again from another place. Of
-    fewer than LEAST_BLOCKS `score` is -1 and `shift` is the side of a block.
+    fewer than LEAST_BLOCKS `score` is -1 and `shift` is the side of a block. `residual` is by how many levels of
+    grey blocks that correlate are brighter or darker than one tone curve tells, at the median; of fewer than
+    LEAST_BLOCKS of them NO_TONES. `frame` is the long side of the second frame, in pixels, even if they were found
+    not to be alike in the first.
 
-    `apart` blocks that do not correlate are together in one rectangle, which has few that do. `together` is how
-    much of what both have in common, 0 to 1, is a rectangle of which most is blocks that correlate.
+    Blocks differ that do not correlate, or are of another tone, flat ones as well. `apart` is the share of them, of
+    all that differ or correlate, that are in one rectangle, which has few that are the same. `together` is how much
+    of what both have in common, 0 to 1, is a rectangle of which most is blocks that are.
     """
 
     homography: Homography
@@ -66,19 +77,28 @@ class Alignment:
     shift: float
     alike: int
     blocks: int
-    apart: int
+    residual: float
+    frame: int
+    apart: float
     together: float
 
 
 def align(
-    query: Image.Image, stored: Image.Image, start: Homography, *, negative: bool = False
+    query: Image.Image, stored: Image.Image, *starts: Homography, negative: bool = False
 ) -> Alignment | None:
     """Lay a picture of mode L on another one, from about where it lies; None where they hardly overlap.
 
-    A `negative` of the query is what lies on the other.
+    From the first of several `starts` that leads to what is alike, or the best of them. A `negative` of the query
+    is what lies on the other.
     """
     own = ImageChops.invert(query) if negative else query
-    coarse = _laid(own, stored, start, FRAMES[0], _STEPS)
+    coarse: _Laid | None = None
+    for start in starts:
+        laid = _laid(own, stored, start, FRAMES[0], _STEPS)
+        if laid is not None and (coarse is None or laid.likeness > coarse.likeness):
+            coarse = laid
+        if coarse is not None and coarse.blocks >= LEAST_BLOCKS and coarse.alike >= _PLAIN * coarse.blocks:
+            break
     if coarse is None:
         return None
     if coarse.blocks >= LEAST_BLOCKS and coarse.alike < HOPELESS * coarse.blocks:
@@ -89,12 +109,14 @@ def align(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Laid:
-    """The homography under which pictures lie best on each other in a frame; how its blocks correlate, where they
-    are, and how they are shifted."""
+    """The homography under which pictures lie best on each other in a frame; the long side of the second frame; how
+    blocks correlate, where they are, how they are shifted, and the mean greys of both pictures in all of them."""
 
     homography: Homography
+    frame: int
     scores: NDArray[np.float32]
     shifts: NDArray[np.float32]
+    means: NDArray[np.float32]
 
     @property
     def blocks(self) -> int:
@@ -104,16 +126,31 @@ class _Laid:
     def alike(self) -> int:
         return int(np.count_nonzero(self.scores >= _ALIKE))
 
+    @property
+    def likeness(self) -> float:
+        """The share of blocks that are alike; less of few, of which most are by chance."""
+        return self.alike / (self.blocks + _DOUBTED_BLOCKS)
+
     def told(self) -> Alignment:
         if self.blocks < LEAST_BLOCKS:
-            return Alignment(self.homography, -1.0, float(BLOCK), self.alike, self.blocks, 0, 0.0)
+            return Alignment(
+                self.homography, -1.0, float(BLOCK), self.alike, self.blocks, NO_TONES, self.frame, 0.0, 0.0
+            )
         there, alike = self.scores != LEFT_OUT, self.scores >= _ALIKE
         score, shift = float(np.median(self.scores[there])), float(np.median(self.shifts))
-        differing = _heaviest(np.where(alike, _ALIKE_AMONG_OTHERS, np.where(there, 1.0, 0.0)))
-        same = _heaviest(np.where(alike, 1.0, np.where(there, _OTHER_AMONG_ALIKE, _EMPTY_AMONG_ALIKE)))
-        apart = int(np.count_nonzero(there[differing] & ~alike[differing]))
-        together = alike[same].size / alike.size
-        return Alignment(self.homography, score, shift, self.alike, self.blocks, apart, together)
+        residual, toned = NO_TONES, np.zeros_like(there)
+        if self.alike >= LEAST_BLOCKS:
+            means = self.means.astype(np.float64)
+            beside = residuals(means[..., 0], means[..., 1], alike)
+            residual, toned = float(np.median(beside[alike])), beside > _OTHER_TONE  # NaN is not
+        same, other = alike & ~toned, (there & ~alike) | toned
+        differing = _heaviest(np.where(same, _ALIKE_AMONG_OTHERS, np.where(other, 1.0, 0.0)))
+        large = _heaviest(np.where(same, 1.0, np.where(other, _OTHER_AMONG_ALIKE, _EMPTY_AMONG_ALIKE)))
+        apart = float(np.count_nonzero(other[differing]) / np.count_nonzero(there | toned))
+        together = same[large].size / same.size
+        return Alignment(
+            self.homography, score, shift, self.alike, self.blocks, residual, self.frame, apart, together
+        )
 
 
 def _heaviest(weights: NDArray[np.float64]) -> tuple[slice, slice]:
@@ -134,7 +171,9 @@ def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int
     # Pixels of the stored picture for one of the query, in the middle: no frame shows more than either has.
     back = linear_at(np.asarray(np.linalg.inv(start), np.float64), region.mean(axis=0))
     coarser = float(abs(np.linalg.det(back)) ** -0.5)
-    scale = min(1.0, frame / max(right - left, bottom - top), 1 / coarser)
+    long_side = max(right - left, bottom - top)
+    scale = min(1.0, frame / long_side, 1 / coarser)
+    second = round(long_side * min(1.0, FRAMES[1] / long_side, 1 / coarser))
     size = max(2, round((right - left) * scale)), max(2, round((bottom - top) * scale))
     template = _small(stored.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom)))
     shrunk = min(1.0, scale * coarser)
@@ -167,8 +206,10 @@ def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int
     scores = np.empty((size[1] // BLOCK, size[0] // BLOCK), np.float32)
     shifts = np.empty(scores.size, np.float32)
     blocks = compare_blocks(template, normal_template, normal_own, warp, BLOCK, _LEAST_SLOPE, scores, shifts)
+    means = np.empty((*scores.shape, 2), np.float32)
+    average_blocks(template, own, warp, BLOCK, _EVERY, means)
     homography = to_stored @ np.linalg.inv(warp) @ to_own
-    return _Laid(homography / homography[2, 2], scores, shifts[:blocks])
+    return _Laid(homography / homography[2, 2], max(second, 1), scores, shifts[:blocks], means)
 
 
 def overlap_of(

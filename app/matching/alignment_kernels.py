@@ -17,6 +17,7 @@ Ids = NDArray[np.int64]
 
 _picture = types.Array(types.float32, 2, "C")
 _kept = types.Array(types.float32, 2, "C", readonly=True)
+_means = types.Array(types.float32, 3, "C")
 _matrix = types.Array(types.float64, 2, "C", readonly=True)
 _sums = types.Array(types.float64, 2, "C")
 _vector = types.Array(types.float64, 1, "C")
@@ -221,6 +222,47 @@ def compare_blocks(
             shifts[found] = _shift_between(normal_template[top : top + side, left : left + side], block)
             found += 1
     return found
+
+
+@compiled(types.void(_kept, _kept, _matrix, types.int64, types.int64, _means))
+def average_blocks(
+    template: Floats, picture: Floats, warp: Doubles, side: int, every: int, means: Floats
+) -> None:
+    """Write the mean greys of a picture and of a template, block by block, float32[r, c, 2], of each `every`th
+    pixel each way; NaN for blocks of which one of those does not lie on the picture. `warp` is as in `find_slopes`.
+    """
+    height, width = template.shape
+    down, across = picture.shape
+    middle_x, middle_y, unit = 0.5 * (width - 1), 0.5 * (height - 1), 0.5 * max(width, height)
+    means[:] = np.nan
+    for top in range(0, height - side + 1, side):
+        for left in range(0, width - side + 1, side):
+            own, theirs, count = 0.0, 0.0, 0
+            whole = True
+            for row in range(top, top + side, every):
+                y = (row - middle_y) / unit
+                for column in range(left, left + side, every):
+                    x = (column - middle_x) / unit
+                    share = 1.0 / (warp[2, 0] * x + warp[2, 1] * y + warp[2, 2])
+                    u = (warp[0, 0] * x + warp[0, 1] * y + warp[0, 2]) * share
+                    v = (warp[1, 0] * x + warp[1, 1] * y + warp[1, 2]) * share
+                    if not (u >= 0 and v >= 0 and u < across - 1 and v < down - 1):
+                        whole = False
+                        break
+                    first, above = int(u), int(v)
+                    right, low = u - first, v - above
+                    upper = np.float64(picture[above, first])
+                    upper += (picture[above, first + 1] - upper) * right
+                    lower = np.float64(picture[above + 1, first])
+                    lower += (picture[above + 1, first + 1] - lower) * right
+                    own += upper + (lower - upper) * low
+                    theirs += template[row, column]
+                    count += 1
+                if not whole:
+                    break
+            if whole:
+                means[top // side, left // side, 0] = own / count
+                means[top // side, left // side, 1] = theirs / count
 
 
 @compiled(types.void(_matrix, _ids))

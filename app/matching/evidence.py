@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from app.fingerprints.keypoint_value import STATES, Keypoints
 from app.fingerprints.page import is_text
-from app.matching.alignment import BLOCK, HOPELESS, Alignment, align, overlap_of
+from app.matching.alignment import BLOCK, FRAMES, HOPELESS, NO_TONES, Alignment, align, overlap_of
 from app.matching.homographies import Homography, linear_at, mapped
 from app.matching.impulses import without_impulses
 from app.matching.overlaps import LEAST_AGREEING, Overlap, close_pairs
@@ -55,15 +55,18 @@ class Evidence:
     score: float
     """Median correlation of the blocks that were compared, -1 to 1; 1 where none had to be."""
     shift: float
-    """Pixels of the frame they were compared in, of 320 at most, that blocks lie beside where they should, at the
-    median."""
+    """Pixels of the frame they were compared in that blocks lie beside where they should, at the median."""
     alike: int
     """Blocks that correlate by .5 and more."""
     blocks: int
-    apart: int
-    """Blocks that do not, and are together in one rectangle."""
+    residual: float
+    """Levels of grey by which these are brighter or darker than one tone curve tells, at the median."""
+    frame: int
+    """The long side of the frame they were compared in, in pixels, 320 at most."""
+    apart: float
+    """Share of the blocks that differ in structure or tone, and are together in one rectangle."""
     together: float
-    """How much of what both have in common is a rectangle that mostly is blocks that do, 0 to 1."""
+    """How much of what both have in common is a rectangle that mostly is blocks that do not differ, 0 to 1."""
     page: bool
     """Whether what both have in common is text on plain ground."""
     homography: Homography
@@ -108,6 +111,8 @@ class Evidence:
             self.shift,
             self.alike,
             self.blocks,
+            self.residual,
+            self.frame,
             self.apart,
             self.together,
             self.page,
@@ -128,7 +133,9 @@ class Evidence:
             "shift": round(self.shift, 3),
             "alike": self.alike,
             "blocks": self.blocks,
-            "apart": self.apart,
+            "residual": round(self.residual, 2),
+            "frame": self.frame,
+            "apart": round(self.apart, 3),
             "together": round(self.together, 3),
             "page": self.page,
             "homography": self.homography.tolist(),
@@ -139,7 +146,7 @@ class Evidence:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_json` gave; what it did not tell before rule 8 speaks for nothing."""
+        """What `to_json` gave; what it did not tell before rule 9 speaks for nothing."""
         return cls(
             stored["state"],
             stored["inliers"],
@@ -149,7 +156,9 @@ class Evidence:
             stored.get("shift", float(BLOCK)),
             stored.get("alike", 0),
             stored["blocks"],
-            stored.get("apart", 0),
+            stored.get("residual", NO_TONES),
+            stored.get("frame", FRAMES[1]),
+            stored.get("apart", 0.0) if "residual" in stored else 0.0,  # of rule 8 it is a number of blocks
             stored.get("together", 0.0),
             stored.get("page", False),
             np.array(stored["homography"], np.float64),
@@ -191,6 +200,8 @@ def examine_whole(picture: Image.Image, other: Image.Image, transform: str) -> E
         shift=found.shift,
         alike=found.alike,
         blocks=found.blocks,
+        residual=found.residual,
+        frame=found.frame,
         apart=found.apart,
         together=found.together,
         homography=found.homography,
@@ -204,7 +215,9 @@ def _examined(
     overlap: Overlap,
     other_keypoints: Keypoints,
 ) -> Evidence | None:
-    found = align(picture, other, overlap.homography, negative=bool(STATES.index(overlap.state) & 2))
+    # Without a tilt both are the same.
+    starts = [overlap.homography, overlap.affine][: 1 + (overlap.affine is not overlap.homography)]
+    found = align(picture, other, *starts, negative=bool(STATES.index(overlap.state) & 2))
     if found is None:
         return None
     return _evidence(found, keypoints, picture.size, overlap, other_keypoints, other.size)
@@ -233,7 +246,15 @@ def unexamined(
     `page` tells whether it is known to be one.
     """
     told = Alignment(
-        overlap.homography, score=-1.0, shift=float(BLOCK), alike=0, blocks=0, apart=0, together=0.0
+        overlap.homography,
+        score=-1.0,
+        shift=float(BLOCK),
+        alike=0,
+        blocks=0,
+        residual=NO_TONES,
+        frame=FRAMES[1],
+        apart=0.0,
+        together=0.0,
     )
     found = _evidence(told, keypoints, size, overlap, other_keypoints, other_size)
     return None if found is None else replace(found, page=page)
@@ -264,6 +285,8 @@ def _evidence(
         shift=found.shift,
         alike=found.alike,
         blocks=found.blocks,
+        residual=found.residual,
+        frame=found.frame,
         apart=found.apart,
         together=found.together,
         page=False,
@@ -290,7 +313,9 @@ def of_whole(transform: str, size: Size, other_size: Size) -> Evidence:
         shift=0.0,
         alike=0,
         blocks=0,
-        apart=0,
+        residual=0.0,
+        frame=FRAMES[1],
+        apart=0.0,
         together=0.0,
         page=False,
         homography=homography,

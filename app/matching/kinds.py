@@ -16,7 +16,7 @@ KINDS = ("same_file", "same_pixels", "near_duplicate", "edited_copy", "same_scen
 # A verdict of one of these means: this picture was used before.
 COPIES = frozenset(KINDS) - {"same_scene"}
 # Raised when a rule below changes its answers; stored with every match.
-RULE_VERSION = 8
+RULE_VERSION = 9
 # Only these two propose; the others flag too many chance neighbours (docs/decisions/0004).
 PROPOSING_HASHES = ("phash", "dhash")
 
@@ -24,12 +24,20 @@ _PROPOSING = [COLUMN_OF[name] for name in PROPOSING_HASHES]
 _VERIFIER_BITS = 256
 _MOST_INLIERS = 1000
 _MANY_BLOCKS = 50  # of a part that has enough on it to tell
-_OFF = 0.02  # of what coincides: of its long side, and of a pixel's
-_LARGE = 0.28  # of what both have in common: of a copy with something over it so much is alike together
-_MORE_APART = 2.5  # times as much differs in what is alike as a whole and none the less only a layout
+_SOME_BLOCKS = 6  # of a small part, whose shift tells none the less
+_OFF = 0.1  # of what coincides: of its long side, and of a pixel's; what differs in them pulls
+_REPEATED_OFF = 0.02
+_OTHER_TONES = 2.0  # levels of grey, of the residual
+_LEAST_SCALE = 1e-3  # below it no rendition is laid
+# Of what both have in common: of a copy with something over it so much is alike together, and of any copy so much.
+_LARGE, _SMALL = 0.28, 0.13
+_MORE_APART = 1.25  # times as much differs in what is alike as a whole and none the less only a layout
 _DOUBTED_BLOCKS = 8  # added to those of a part, not alike: of few blocks most are alike by chance
 _FEW_CLOSE = 6  # keypoints: what so many agree on is no chance
+_FEW_SURE = 4.0  # what it costs to have few of them, and few blocks that are alike
 _SHARPEST = 0.1  # pixels that blocks may lie beside where they should and it says nothing
+_SMOOTHEST = 0.3  # levels of grey, of the residual
+_SMALL_FRAME = 288  # pixels of its long side
 _PARTIAL = ("edited_copy", "same_scene")
 # Turned counter-clockwise by none to three quarters, as a picture stands and once it is mirrored.
 _TURNED = ("identity", "rotate_90", "rotate_180", "rotate_270")
@@ -44,7 +52,7 @@ class Rule:
     one layout are alike in all but their words.
 
     Two pictures that are near as wholes are none the less no near duplicates if, laid on each other, their smallest
-    parts correlate by less than `near_score`.
+    parts correlate by less than `near_score`, or lie `near_shift` pixels and more beside where they should.
 
     Of what keypoints find, a picture is a copy whose `strength` is `copy_strength`, and of text on plain ground
     a share of `text_copy_share` is alike. What is no copy is of the same scene if as many keypoints as
@@ -52,13 +60,14 @@ class Rule:
 
     Nor is either what only has the same around something else, as two screens of one program, or two letters with
     a picture in them: laid upright at the same place, with a share of `layout_apart` and more differing in one
-    rectangle.
+    rectangle, by structure or tone.
     """
 
     near: int
     verifier: int
     page_verifier: int
     near_score: float
+    near_shift: float
     copy_strength: float
     text_copy_share: float
     scene_inliers: int
@@ -67,6 +76,30 @@ class Rule:
     def verifier_for(self, pages: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The radius of consent, pair by pair, where both pictures are pages and where not."""
         return np.where(pages, min(self.verifier, self.page_verifier), self.verifier)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """What each number of some evidence counts in the odds of a copy (docs/decisions/0015)."""
+
+    share: float
+    shift: float
+    residual: float
+    frame: float
+    close: float
+    few_alike: int
+    """Blocks: so many that are alike are as sure as some keypoints that agree closely."""
+    constant: float
+
+
+# In small frames pictures taken within moments lie as exactly on each other as copies do, and tones tell;
+# photographed screens, whose tones are bands, are large.
+_LARGE_WEIGHTS = _Weights(
+    share=9.0, shift=-3.3, residual=0.0, frame=0.0, close=0.3, few_alike=50, constant=-6.1
+)
+_SMALL_WEIGHTS = _Weights(
+    share=5.0, shift=-6.0, residual=-2.0, frame=2.0, close=0.0, few_alike=24, constant=-2.7
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,24 +198,30 @@ def _contradicted(evidence: Evidence | None, bits: int, rule: Rule) -> bool:
 
 
 def differs(evidence: Evidence, rule: Rule) -> bool:
-    """Whether pictures that were laid on each other have much to compare, and are not the same in it."""
-    if evidence.blocks < _MANY_BLOCKS:
-        return False
-    return evidence.score < rule.near_score or is_layout(evidence, _MORE_APART * rule.layout_apart)
+    """Whether pictures that were laid on each other have much to compare, for their size, and are not the same in
+    it."""
+    many = evidence.blocks >= _MANY_BLOCKS
+    if many and (evidence.score < rule.near_score or is_layout(evidence, _MORE_APART * rule.layout_apart)):
+        return True
+    some = evidence.blocks >= _SOME_BLOCKS and evidence.frame < _SMALL_FRAME
+    return (many or some) and evidence.shift >= rule.near_shift
 
 
 def is_layout(evidence: Evidence, least_apart: float) -> bool:
-    """Whether two pictures lie upright on each other at the same place, and where much of one of them is, the other
-    has something else."""
-    if evidence.apart < least_apart * evidence.blocks or evidence.together >= _LARGE or not evidence.blocks:
+    """Whether two pictures lie upright on each other, and where much of one of them is, the other has something
+    else: at the same place, or exactly upright anywhere, as under marks that repeat, if hardly anything is the same
+    together and tones are not."""
+    if evidence.apart < least_apart or evidence.together >= _LARGE:
         return False
     (across, skewed, right), (turned, down, below) = (evidence.homography / evidence.homography[2, 2])[
         :2
     ].tolist()
-    scale = max(abs(across * down - skewed * turned) ** 0.5, _OFF)
-    off = max(abs(across - scale), abs(down - scale), abs(skewed), abs(turned)) / scale
+    scale = max(abs(across * down - skewed * turned) ** 0.5, _LEAST_SCALE)
+    off: float = max(abs(across - scale), abs(down - scale), abs(skewed), abs(turned)) / scale
     long_side = float(np.ptp(evidence.other_region, axis=0).max())
-    return bool(off < _OFF and max(abs(right), abs(below)) < _OFF * long_side)
+    if float(max(abs(right), abs(below))) < _OFF * long_side:
+        return off < _OFF
+    return off < _REPEATED_OFF and evidence.together < _SMALL and evidence.residual > _OTHER_TONES
 
 
 def kind_of_part(evidence: Evidence, rule: Rule) -> str | None:
@@ -197,14 +236,23 @@ def kind_of_part(evidence: Evidence, rule: Rule) -> str | None:
 
 def strength(evidence: Evidence) -> float:
     """The logarithm of the odds of a copy against another picture of the same, by how much of it is alike, how
-    exactly that lies where it should, and how many keypoints agree almost exactly.
+    exactly that lies where it should, how many keypoints agree almost exactly, and, in small frames, how small they
+    are and how well tones tell each other.
 
     By logistic regression on the copies and the strangers of one half of the photos, but for what it costs to have
-    few keypoints that agree closely, which was set by hand (docs/decisions/0015).
+    little that is sure, which was set by hand (docs/decisions/0015).
     """
-    share = evidence.alike / (evidence.blocks + _DOUBTED_BLOCKS)
-    close = 0.3 * log(1 + evidence.close) + 4.0 * log(min(max(evidence.close, 0.5) / _FEW_CLOSE, 1.0))
-    return 9.0 * share - 3.3 * log(evidence.shift + _SHARPEST) + close - 6.1
+    weights = _SMALL_WEIGHTS if evidence.frame < _SMALL_FRAME else _LARGE_WEIGHTS
+    sure = max(max(evidence.close, 0.5) / _FEW_CLOSE, evidence.alike / weights.few_alike)
+    return (
+        weights.share * evidence.alike / (evidence.blocks + _DOUBTED_BLOCKS)
+        + weights.shift * log(evidence.shift + _SHARPEST)
+        + weights.residual * log(evidence.residual + _SMOOTHEST)
+        + weights.frame * log(evidence.frame / _SMALL_FRAME)
+        + weights.close * log(1 + evidence.close)
+        + _FEW_SURE * log(min(sure, 1.0))
+        + weights.constant
+    )
 
 
 def nearest_transform(evidence: Evidence) -> int:

@@ -35,9 +35,10 @@ _CLOSE = 0.004  # of the stored picture's long side: 2 pixels of the largest
 class Overlap:
     """One picture lying on another.
 
-    `homography` takes pixels of the query to those of the stored picture; `pairs` int64[n, 2] are the numbers of
-    the keypoints that agree, `count` how many places they are, `bits` the median distance of their hashes. `near`
-    int64[m, 3] are the numbers, and bits, of all whose hashes are near, whether they agree or not.
+    `homography` takes pixels of the query to those of the stored picture, as does `affine`, which knows no tilt and
+    is not led astray by one. `pairs` int64[n, 2] are the numbers of the keypoints that agree, `count` how many
+    places they are, `bits` the median distance of their hashes. `near` int64[m, 3] are the numbers, and bits, of
+    all whose hashes are near, whether they agree or not.
     """
 
     state: str
@@ -45,6 +46,7 @@ class Overlap:
     count: int
     bits: int
     homography: Homography
+    affine: Homography
     pairs: NDArray[np.int64]
     near: NDArray[np.int64]
 
@@ -103,7 +105,7 @@ def _overlap_in(
         points.places[pairs[:, side], :2].astype(np.float64) for side, points in enumerate((query, stored))
     )
     homography = tilted(fitted, own, other, query_size, sides[1])
-    return Overlap(STATES[state], count, bits, homography, kept[:, :2], pairs)
+    return Overlap(STATES[state], count, bits, homography, fitted, kept[:, :2], pairs)
 
 
 def close_pairs(

@@ -11,6 +11,7 @@ from app.matching import alignment
 from app.matching.alignment import BLOCK, LEAST_BLOCKS, align, overlap_of
 from app.matching.alignment_kernels import (
     LEFT_OUT,
+    average_blocks,
     compare_blocks,
     heaviest_rectangle,
     normalise_locally,
@@ -216,12 +217,85 @@ def test_what_differs_together_is_told_and_what_is_the_same_together():
     found = align(whole, patched, WHERE_IT_IS)
     assert found is not None
     of_patch = 160 * 120 / (whole.width * whole.height)
-    assert 0.5 * of_patch < found.apart / found.blocks < 2 * of_patch
+    assert 0.5 * of_patch < found.apart < 2 * of_patch
     assert found.together > 0.7
     same = align(whole, whole, WHERE_IT_IS)
     assert same is not None
     assert same.apart == 0
     assert same.together > 0.9
+
+
+def test_block_means_are_those_of_what_lies_there():
+    rng = np.random.default_rng(4)
+    template = rng.uniform(0, 255, (30, 40)).astype(np.float32)
+    unit = 0.5 * 40
+    shifted = np.array([[unit, 0, 0.5 * 39 + 5], [0, unit, 0.5 * 29 + 2], [0, 0, 1]])
+    means = np.empty((2, 3, 2), np.float32)
+    average_blocks(template, template, shifted, 12, 1, means)
+    for row in range(2):
+        for column in range(3):
+            top, left = 12 * row, 12 * column
+            own = template[top + 2 : top + 14, left + 5 : left + 17]
+            if left + 17 > 39 or top + 14 > 29:
+                assert np.isnan(means[row, column]).all()
+            else:
+                there = template[top : top + 12, left : left + 12]
+                assert means[row, column] == pytest.approx([own.mean(), there.mean()], rel=1e-5)
+
+
+def test_of_several_starts_the_best_leads_where_it_lies():
+    stored = picture("astronaut")
+    query = stored.crop((60, 40, 260, 220))
+    true = np.array([[1.0, 0, 60], [0, 1.0, 40], [0, 0, 1]])
+    wrong = np.array([[1.4, 0.5, -30], [0.0, 0.9, 30], [0, 0, 1]])
+    led_astray = align(query, stored, wrong)
+    assert led_astray is not None
+    assert led_astray.alike < 0.5 * led_astray.blocks
+    for starts in ((wrong, true), (true, wrong)):
+        found = align(query, stored, *starts)
+        assert found is not None
+        assert off(found.homography, true, query.size) < 1
+    assert align(query, stored) is None
+    nothing_to_see = np.array([[0.09, 0, 100], [0, 0.1, 100], [0, 0, 1]])
+    found = align(query, stored, nothing_to_see, true)
+    assert found is not None
+    assert off(found.homography, true, query.size) < 1
+
+
+def test_what_is_given_up_in_the_first_frame_tells_the_second_one():
+    one, other = picture("astronaut"), picture("coffee").resize(picture("astronaut").size)
+    found = align(one, other, WHERE_IT_IS)
+    assert found is not None
+    assert found.alike < 0.3 * found.blocks
+    assert found.frame == 320
+    small = align(one.resize((150, 150)), other.resize((150, 150)), WHERE_IT_IS)
+    assert small is not None
+    assert small.frame == 150
+
+
+@pytest.mark.parametrize("curve", [lambda grey: 0.6 * grey + 40, lambda grey: 255 * (grey / 255) ** 1.5])
+def test_what_a_tone_curve_was_laid_on_leaves_no_residual(curve):
+    whole = picture("coffee")
+    greys = np.asarray(whole, float)
+    found = align(Image.fromarray(np.clip(curve(greys), 0, 255).astype(np.uint8)), whole, WHERE_IT_IS)
+    assert found is not None
+    assert found.residual < 1.5
+    assert found.frame == 320
+    uneven = 20 * np.sin(np.arange(whole.width) / 30) * np.cos(np.arange(whole.height) / 25)[:, None]
+    other = align(Image.fromarray(np.clip(greys + uneven, 0, 255).astype(np.uint8)), whole, WHERE_IT_IS)
+    assert other is not None
+    assert other.residual > 3
+
+
+def test_flat_blocks_of_another_tone_differ():
+    whole = picture("coffee")
+    one, other = whole.copy(), whole.copy()
+    for page, grey in ((one, 60), (other, 200)):
+        page.paste(grey, (40, 40, 360, 220))
+    found = align(one, other, WHERE_IT_IS)
+    assert found is not None
+    assert found.apart > 0.5
+    assert found.together < 0.28
 
 
 def test_what_lies_on_a_line_alone_can_not_be_laid(monkeypatch):

@@ -116,10 +116,13 @@ def test_same_bytes_come_before_same_pixels_and_those_before_near() -> None:
     assert [found and found.rank for found in kinds] == [0, 1, 2, 3, 4]
 
 
+ASIDE = np.array([[0.5, 0, 0], [0, 0.5, 50.0], [0, 0, 1.0]])
+
+
 def laid_upright(**changed: Any) -> Evidence:
     """Two pictures at the same place, with the same around something else."""
     told = {"score": 0.9, "inliers": 50, "bits": 1, "close": 50, "shift": 0.1, "alike": 80, "blocks": 100}
-    told |= {"apart": 15, "together": 0.2}
+    told |= {"residual": 0.2, "apart": 0.21, "together": 0.2}
     return replace(of_whole("identity", (200, 400), (100, 200)), **(told | changed))
 
 
@@ -127,16 +130,20 @@ def laid_upright(**changed: Any) -> Evidence:
     ("changed", "kind"),
     [
         ({}, None),
-        ({"apart": 10}, None),
-        ({"apart": 9}, "edited_copy"),
+        ({"apart": 0.2}, None),
+        ({"apart": 0.199}, "edited_copy"),
         ({"alike": 5, "shift": 1.5}, None),
         ({"together": 0.28}, "edited_copy"),
-        ({"homography": np.array([[0.5, 0, 1.9], [0, 0.5, -1.9], [0, 0, 1.0]])}, None),
-        ({"homography": np.array([[0.5, 0, 0], [0, 0.5, 5.0], [0, 0, 1.0]])}, "edited_copy"),
-        ({"homography": np.array([[0.5, 0.02, 0], [-0.02, 0.5, 0], [0, 0, 1.0]])}, "edited_copy"),
-        ({"homography": np.array([[0.5, 0, 0], [0, 0.53, 0], [0, 0, 1.0]])}, "edited_copy"),
+        ({"homography": np.array([[0.5, 0, 19.0], [0, 0.5, -19.0], [0, 0, 1.0]])}, None),
+        ({"homography": np.array([[0.5, 0, 0], [0, 0.5, 21.0], [0, 0, 1.0]])}, "edited_copy"),
+        ({"homography": ASIDE, "together": 0.12, "residual": 2.1}, None),
+        ({"homography": ASIDE, "together": 0.13, "residual": 2.1}, "edited_copy"),
+        ({"homography": ASIDE, "together": 0.12, "residual": 2.0}, "edited_copy"),
+        ({"homography": ASIDE + np.diag([0.03, 0, 0]), "together": 0.12, "residual": 2.1}, "edited_copy"),
+        ({"homography": np.array([[0.5, 0.06, 0], [-0.06, 0.5, 0], [0, 0, 1.0]])}, "edited_copy"),
+        ({"homography": np.array([[0.5, 0, 0], [0, 0.65, 0], [0, 0, 1.0]])}, "edited_copy"),
         ({"homography": np.array([[-0.5, 0, 100], [0, 0.5, 0], [0, 0, 1.0]])}, "edited_copy"),
-        ({"apart": 0, "blocks": 0, "alike": 0, "shift": 12.0}, "same_scene"),
+        ({"apart": 0.0, "blocks": 0, "alike": 0, "shift": 12.0}, "same_scene"),
     ],
 )
 def test_what_has_the_same_around_something_else_is_no_match(
@@ -147,8 +154,8 @@ def test_what_has_the_same_around_something_else_is_no_match(
     assert (None if found is None else found.kind) == kind
 
 
-@pytest.mark.parametrize(("apart", "kind"), [(24, "near_duplicate"), (25, None)])
-def test_what_is_alike_as_a_whole_is_a_layout_only_if_more_differs(apart: int, kind: str | None) -> None:
+@pytest.mark.parametrize(("apart", "kind"), [(0.249, "near_duplicate"), (0.25, None)])
+def test_what_is_alike_as_a_whole_is_a_layout_only_if_more_differs(apart: float, kind: str | None) -> None:
     zeros = np.zeros((8, 8), np.uint64)
     found = compare(picture(zeros, 1, 1), picture(zeros, 2, 2), RULE, laid_upright(apart=apart))
     assert (None if found is None else found.kind) == kind
@@ -166,8 +173,17 @@ def seen(**changed: Any) -> Evidence:
         ({}, "edited_copy"),
         ({"inliers": 6, "bits": 10}, "edited_copy"),
         ({"close": 4}, "edited_copy"),
-        ({"close": 1}, "same_scene"),
-        ({"close": 4, "shift": 0.5, "alike": 300}, "same_scene"),
+        ({"close": 1}, "edited_copy"),
+        ({"close": 4, "alike": 40, "blocks": 40}, "edited_copy"),
+        ({"close": 1, "alike": 10, "blocks": 10}, "same_scene"),
+        ({"frame": 287, "residual": 0.4}, "edited_copy"),
+        ({"frame": 287, "residual": 0.4, "shift": 0.5}, "edited_copy"),
+        ({"frame": 287, "residual": 4.0, "shift": 0.5}, "same_scene"),
+        ({"frame": 288, "residual": 4.0, "shift": 0.5}, "edited_copy"),
+        ({"frame": 287, "residual": 1.5, "shift": 0.5}, "edited_copy"),
+        ({"frame": 100, "residual": 1.5, "shift": 0.5}, "same_scene"),
+        ({"frame": 287, "residual": 0.4, "shift": 0.5, "alike": 90, "blocks": 90, "close": 1}, "edited_copy"),
+        ({"frame": 287, "residual": 0.4, "shift": 0.5, "alike": 9, "blocks": 9, "close": 1}, "same_scene"),
         ({"alike": 200}, "edited_copy"),
         ({"alike": 100}, "same_scene"),
         ({"shift": 0.6}, "edited_copy"),
@@ -218,6 +234,29 @@ def test_what_differs_when_laid_on_each_other_is_no_near_duplicate() -> None:
         found = compare(query, same, RULE, seen(score=0.0, blocks=50))
         assert found is not None
         assert found.kind in {"same_file", "same_pixels"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"shift": RULE.near_shift - 0.01}, "near_duplicate"),
+        ({"shift": RULE.near_shift}, None),
+        ({"shift": RULE.near_shift, "blocks": 50}, None),
+        ({"shift": RULE.near_shift, "blocks": 49}, "near_duplicate"),
+        ({"shift": RULE.near_shift, "frame": 287, "blocks": 6}, None),
+        ({"shift": RULE.near_shift, "frame": 287, "blocks": 5}, "near_duplicate"),
+        ({"shift": RULE.near_shift, "frame": 288, "blocks": 6}, "near_duplicate"),
+        (
+            {"shift": RULE.near_shift, "alike": 400, "close": 30},
+            "edited_copy",
+        ),  # its parts may tell none the less
+    ],
+)
+def test_what_lies_beside_where_it_should_is_no_near_duplicate(changed, kind) -> None:
+    zeros = np.zeros((8, 8), np.uint64)
+    told = seen(**{"alike": 0, "inliers": 6, "close": 0} | changed)
+    found = compare(picture(zeros, 1, 1), picture(zeros, 2, 2), RULE, told)
+    assert (found and found.kind) == kind
 
 
 def test_of_two_edited_copies_that_whose_pixels_agree_better_is_nearer() -> None:

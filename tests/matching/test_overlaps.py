@@ -212,6 +212,7 @@ def test_a_copy_among_others_is_found_where_it_is_in_every_state(
     assert found is not None
     assert found.state == STATES[state]
     assert farthest_off(found.homography[:2], affine, QUERY) < 1e-3
+    assert farthest_off(found.affine[:2], affine, QUERY) < 1e-3
     paired = np.column_stack([np.arange(shared), outliers + np.arange(shared)])
     assert sorted(found.pairs.tolist()) == paired.tolist()
     # Places of which two fall on one of 256 x 256 count once.
