@@ -22,7 +22,7 @@ from app.imaging.normalise import normalised_size
 from app.index.set_tables import Hits
 from app.matching.candidates import Candidates, agreeing, rank
 from app.matching.evidence import Evidence, examine, examine_whole, unexamined
-from app.matching.kinds import Rule, differs, kind_of_part
+from app.matching.kinds import Rule, differs, is_layout, kind_of_part
 from app.matching.near_keypoints import near
 from app.matching.overlaps import PROPOSING_BITS, Overlap, find_overlap
 from app.storage import DamagedRenditionError, Pictures, open_jpeg, open_rendition
@@ -42,6 +42,7 @@ DOUBTED_SCORE = 0.7
 MOST_KNOWN = 16
 """Of those that whole-image hashes tell to be copies already, for evidence, and as many more as long as some
 differ."""
+_NONE = np.empty(0, np.int64)
 _FIRST_TOGETHER = 4
 # Of pictures that are searched for together: with a letterhead of 60 keypoints on 30,000 images each finds as many,
 # which take some 50 bytes each while they are put in order.
@@ -58,12 +59,16 @@ class Look:
     open: Callable[[], Image.Image]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PartialCopy:
-    """An image that the picture has a part in common with, and the evidence."""
+    """An image that the picture has a part in common with, and the evidence.
+
+    `agreeing` int64[n] are the numbers of the picture's keypoints that agree with some of the image.
+    """
 
     created_seq: int
     evidence: Evidence
+    agreeing: NDArray[np.int64]
 
 
 def look_of_image(pictures: Pictures, image_id: UUID) -> Look:
@@ -122,13 +127,13 @@ def partial_copies(
     Of those `known` to be alike as wholes, by `created_seq` and the place in TRANSFORMS of how, some are looked at,
     for evidence: where no keypoints agree, or what they tell is doubtful, laid on each other as wholes. More of
     them while some differ, by the rule, and more of the others while most match. Images deleted meanwhile are left
-    out.
+    out. Where most of the best only have a layout in common with the picture, `beside_layouts` finds more.
     """
     states = dict(zip(candidates.owners.tolist(), candidates.states.tolist(), strict=True))
     spoken_for = [seq for seq in states if seq in known]
     silent = [seq for seq in known if seq not in states]
     others = [seq for seq in states if seq not in known]
-    found: dict[int, Evidence] = {}
+    found: list[PartialCopy] = []
     for seqs, at_once, goes_on in (
         (spoken_for, MOST_KNOWN, _some_differ),
         (silent, MOST_KNOWN, _some_differ),
@@ -137,20 +142,53 @@ def partial_copies(
         looked_at = 0
         # Hundreds of copies of one picture are not all laid on it, but none is missed that strangers hide.
         for told in _laid(connection, pictures, look, seqs, at_once, states, known):
-            found |= {seq: evidence for seq, evidence in told.items() if evidence is not None}
+            told_of = [copy for copy in told.values() if copy is not None]
+            found += told_of
             looked_at += len(told)
-            if looked_at >= MOST_OF_A_HUB or not goes_on(told.values(), rule):
+            if looked_at >= MOST_OF_A_HUB or not goes_on([copy.evidence for copy in told_of], rule):
                 break
-    return [PartialCopy(seq, evidence) for seq, evidence in found.items()]
+    return found
 
 
-def _some_differ(told: Iterable[Evidence | None], rule: Rule) -> bool:
-    return any(evidence is not None and differs(evidence, rule) for evidence in told)
+def beside_layouts(
+    connection: Connection,
+    pictures: Pictures,
+    look: Look,
+    found: Sequence[PartialCopy],
+    rule: Rule,
+    propose: Callable[[Keypoints], Candidates],
+    known: Iterable[int] = (),
+) -> list[PartialCopy]:
+    """What else a picture has a part in common with, if much of what was `found` only has a layout in common.
+
+    Half as many as are laid on it at once. Letters of one house, or screens of one program, speak for each other
+    with more keypoints than a photo in one of them has for its copy. So those that agreed in a layout are left out,
+    and the others are searched for again. What was found, or is `known` to be alike as a whole, by `created_seq`,
+    is passed over.
+    """
+    layouts = [copy for copy in found if len(copy.agreeing) and is_layout(copy.evidence, rule.layout_apart)]
+    if 2 * len(layouts) < MOST_EXAMINED:
+        return []
+    others = np.ones(len(look.keypoints), bool)
+    others[np.concatenate([copy.agreeing for copy in layouts])] = False
+    rest = replace(look, keypoints=look.keypoints.taken(others))
+    proposed = propose(rest.keypoints)
+    passed_over = [*known, *(copy.created_seq for copy in found)]
+    proposed = proposed.taken(np.flatnonzero(~np.isin(proposed.owners, passed_over)))
+    [candidates] = agreeing_images(connection, [rest], [proposed])
+    numbers = np.flatnonzero(others)
+    return [
+        replace(copy, agreeing=numbers[copy.agreeing])
+        for copy in partial_copies(connection, pictures, rest, candidates, rule)
+    ]
 
 
-def _most_match(told: Iterable[Evidence | None], rule: Rule) -> bool:
-    matching = sum(evidence is not None and kind_of_part(evidence, rule) is not None for evidence in told)
-    return 2 * matching >= MOST_EXAMINED
+def _some_differ(told: Sequence[Evidence], rule: Rule) -> bool:
+    return any(differs(evidence, rule) for evidence in told)
+
+
+def _most_match(told: Sequence[Evidence], rule: Rule) -> bool:
+    return 2 * sum(kind_of_part(evidence, rule) is not None for evidence in told) >= MOST_EXAMINED
 
 
 def _laid(
@@ -161,7 +199,7 @@ def _laid(
     at_once: int,
     states: Mapping[int, int],
     known: Mapping[int, int],
-) -> Iterator[dict[int, Evidence | None]]:
+) -> Iterator[dict[int, PartialCopy | None]]:
     """Images by `created_seq`, so many compared at once, and of those that overlap MOST_EXAMINED laid on the
     picture at once."""
     for first in range(0, len(seqs), at_once):
@@ -175,16 +213,21 @@ def _laid(
             told: dict[int, Evidence | None] = dict.fromkeys(
                 [*(row.created_seq for row, _, _ in laid), *(() if begin else whole)]
             )
+            agreeing_of = dict.fromkeys(told, _NONE)
             read = pictures.read_renditions([rows[seq].image_id for seq in told])
             renditions = dict(zip(told, read, strict=True))
             for row, overlap, keypoints in laid:
                 told[row.created_seq] = _evidence(look, row, overlap, keypoints, renditions[row.created_seq])
+                agreeing_of[row.created_seq] = overlap.pairs[:, 0]
             for seq, evidence in told.items():
                 if seq in known and (evidence is None or evidence.score < DOUBTED_SCORE):
                     # As few keypoints agree by chance, and lay it wrong.
                     as_whole = _evidence_of_whole(look, renditions[seq], TRANSFORMS[known[seq]])
                     told[seq] = _better(evidence, as_whole)
-            yield told
+            yield {
+                seq: None if evidence is None else PartialCopy(seq, evidence, agreeing_of[seq])
+                for seq, evidence in told.items()
+            }
 
 
 def agreeing_images(

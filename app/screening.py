@@ -1,5 +1,6 @@
 """Comparing stored images with all earlier ones, and reading what was found."""
 
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +23,14 @@ from app.fingerprints.value import (
     colour_code_from_bytes,
     turned_from_bytes,
 )
+from app.matching.candidates import Candidates
 from app.matching.evidence import Evidence
 from app.matching.kinds import KINDS, PROPOSING_HASHES, RULE_VERSION, Picture, Rule, compare_many
 from app.partial_copies import (
     Look,
+    PartialCopy,
     agreeing_images,
+    beside_layouts,
     look_of_image,
     look_of_upload,
     partial_copies,
@@ -156,12 +160,20 @@ def _look_at(
     for row, look in zip(rows, looks, strict=True):
         query = _picture(row, turned_from_bytes(row.turned))
         whole = propose(index, query, screening.rule, before=row.created_seq)
-        partial = (
-            []
-            if look is None
-            else partial_copies(connection, screening.pictures, look, next(candidates), screening.rule, whole)
-        )
+        partial: list[PartialCopy] = []
+        if look is not None:
+            earlier = functools.partial(_earlier_candidates, points, before=row.created_seq)
+            partial = partial_copies(
+                connection, screening.pictures, look, next(candidates), screening.rule, whole
+            )
+            partial += beside_layouts(
+                connection, screening.pictures, look, partial, screening.rule, earlier, whole
+            )
         yield _Looked(row, query, whole, {found.created_seq: found.evidence for found in partial})
+
+
+def _earlier_candidates(points: KeypointIndex, keypoints: Keypoints, *, before: int) -> Candidates:
+    return next(propose_earlier(points, [keypoints], [before]))
 
 
 def _earlier_matches(

@@ -27,7 +27,7 @@ from app.collection import (
 )
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, Unavailable
-from app.fingerprints.keypoint_value import KEYPOINTS
+from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
 from app.fingerprints.orientation import TRANSFORMS
 from app.fingerprints.value import (
     COLOUR_BITS,
@@ -40,11 +40,19 @@ from app.fingerprints.value import (
 )
 from app.imaging import Fingerprinted
 from app.index.live import LiveIndex
+from app.matching.candidates import Candidates
 from app.matching.evidence import Evidence
 from app.matching.kinds import Rule, kind_of_part, nearest_transform
 from app.matching.overlaps import AGREEING_BITS
 from app.matching.regions import WITHIN
-from app.partial_copies import Look, agreeing_images, look_of_image, partial_copies, propose_images
+from app.partial_copies import (
+    Look,
+    agreeing_images,
+    beside_layouts,
+    look_of_image,
+    partial_copies,
+    propose_images,
+)
 from app.regions import Region, RegionMatch, matching_regions, regions_of_image, regions_of_segments
 from app.storage import Pictures
 
@@ -317,16 +325,18 @@ class Search:
     ) -> _Found:
         """Images that have a part in common with the picture, by the rule a copy of it or one of the same scene."""
         assert asked.look is not None  # noqa: S101 - for the type checker: keypoints are asked for
-        proposed = propose_images(replica, asked.look.keypoints)
-        if query.wanted != Filter():  # before some are chosen
-            meant = images.meant(connection, proposed.owners.tolist(), query.wanted)
-            proposed = proposed.taken(np.flatnonzero(np.isin(proposed.owners, meant)))
-        [candidates] = agreeing_images(connection, [asked.look], [proposed])
-        copies = [
-            copy
-            for copy in partial_copies(connection, self._pictures, asked.look, candidates, self._rule)
-            if copy.evidence.bits <= query.max_distance
-        ]
+
+        def propose(keypoints: Keypoints) -> Candidates:
+            proposed = propose_images(replica, keypoints)
+            if query.wanted == Filter():
+                return proposed
+            meant = images.meant(connection, proposed.owners.tolist(), query.wanted)  # before some are chosen
+            return proposed.taken(np.flatnonzero(np.isin(proposed.owners, meant)))
+
+        [candidates] = agreeing_images(connection, [asked.look], [propose(asked.look.keypoints)])
+        copies = partial_copies(connection, self._pictures, asked.look, candidates, self._rule)
+        copies += beside_layouts(connection, self._pictures, asked.look, copies, self._rule, propose)
+        copies = [copy for copy in copies if copy.evidence.bits <= query.max_distance]
         kinds = {copy.created_seq: kind_of_part(copy.evidence, self._rule) for copy in copies}
         copies = [copy for copy in copies if kinds[copy.created_seq] is not None]
         transforms = [nearest_transform(copy.evidence) for copy in copies]

@@ -37,6 +37,13 @@ def pasted() -> Image.Image:
     return page
 
 
+def on_a_screen(shown: Image.Image) -> Image.Image:
+    """A picture in the middle of much else, which is the same around all."""
+    screen = photo("coffee").resize((640, 640))
+    screen.paste(shown.resize((420, 360)), (110, 140))
+    return screen
+
+
 def kinds(image: dict[str, Any]) -> dict[str, str]:
     return {match["claim_id"]: match["kind"] for match in image["matches"]}
 
@@ -233,6 +240,22 @@ def test_as_many_parts_are_laid_on_a_picture_as_match(
     assert (image["matches_total"], image["verdict"]) == (7, "edited_copy")
     monkeypatch.setattr(partial_copies, "MOST_OF_A_HUB", 4)
     assert uploaded(client, "KD-9", encoded(crop(), quality=60))["matches_total"] == 5 + 1  # and KD-8's
+
+
+def test_a_picture_is_found_in_a_layout_that_many_share(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two are laid, and all that is around the picture speaks for more of its like than the picture does for itself.
+    monkeypatch.setattr(partial_copies, "MOST_EXAMINED", 2)
+    uploaded(client, "KD-0", encoded(photo("rocket")))
+    for number, name in enumerate(("astronaut", "chelsea", "clock"), 1):
+        image = uploaded(client, f"KD-{number}", encoded(on_a_screen(photo(name))))
+        assert image["verdict"] == "none"
+    data = encoded(on_a_screen(photo("rocket")))
+    image = uploaded(client, "KD-9", data)
+    assert kinds(image) == {"KD-0": "edited_copy"}
+    similar = client.post("/similar", params={"hash": "keypoints"}, files={"file": data}).json()
+    assert {match["claim_id"] for match in similar["matches"]} == {"KD-0", "KD-9"}
 
 
 @pytest.mark.parametrize("some_differ", [False, True])
