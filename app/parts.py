@@ -54,6 +54,7 @@ def rule_from(settings: Settings) -> Rule:
         near_score=settings.near_duplicate_score,
         near_shift=settings.near_duplicate_shift,
         copy_strength=settings.copy_strength,
+        copy_cover=settings.copy_cover,
         text_copy_share=settings.text_copy_share,
         scene_inliers=settings.scene_inliers,
         layout_apart=settings.layout_apart,

@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     copy_strength: float = Field(
         default=2.3, description="Logarithm of the odds that a part of a picture is a copy, at least."
     )
+    copy_cover: float = Field(
+        default=0.12,
+        ge=0,
+        le=1,
+        description="Share of one of both pictures that a copied part is, at least: a logo is less.",
+    )
     text_copy_share: float = Field(
         default=0.99, ge=0, le=1, description="Share that is alike of a copy that is text on plain ground."
     )

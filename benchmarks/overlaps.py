@@ -89,7 +89,7 @@ def score_of(copy: Looked, own: Looked, placed: NDArray[np.float64]) -> float | 
     if overlap is None:
         return None
     found = align(
-        copy.grey, own.grey, overlap.homography, overlap.affine, negative="negative" in overlap.state
+        copy.grey, own.grey, overlap.homography, overlap.similarity, negative="negative" in overlap.state
     )
     if found is None:
         return None

@@ -67,6 +67,8 @@ class Evidence:
     """Share of the blocks that differ in structure or tone, and are together in one rectangle."""
     together: float
     """How much of what both have in common is a rectangle that mostly is blocks that do not differ, 0 to 1."""
+    cover: float
+    """How much of either picture what both have in common is, of that of which it is more; 0 to 1."""
     page: bool
     """Whether what both have in common is text on plain ground."""
     homography: Homography
@@ -115,6 +117,7 @@ class Evidence:
             self.frame,
             self.apart,
             self.together,
+            self.cover,
             self.page,
             back / back[2, 2],
             self.other_region,
@@ -137,6 +140,7 @@ class Evidence:
             "frame": self.frame,
             "apart": round(self.apart, 3),
             "together": round(self.together, 3),
+            "cover": round(self.cover, 3),
             "page": self.page,
             "homography": self.homography.tolist(),
             "region": self.region.round(1).tolist(),
@@ -160,6 +164,7 @@ class Evidence:
             stored.get("frame", FRAMES[1]),
             stored.get("apart", 0.0) if "residual" in stored else 0.0,  # of rule 8 it is a number of blocks
             stored.get("together", 0.0),
+            stored.get("cover", 1.0),
             stored.get("page", False),
             np.array(stored["homography"], np.float64),
             np.array(stored["region"], np.float64).reshape(-1, 2),
@@ -215,8 +220,7 @@ def _examined(
     overlap: Overlap,
     other_keypoints: Keypoints,
 ) -> Evidence | None:
-    # Without a tilt both are the same.
-    starts = [overlap.homography, overlap.affine][: 1 + (overlap.affine is not overlap.homography)]
+    starts = overlap.homography, overlap.similarity
     found = align(picture, other, *starts, negative=bool(STATES.index(overlap.state) & 2))
     if found is None:
         return None
@@ -289,12 +293,19 @@ def _evidence(
         frame=found.frame,
         apart=found.apart,
         together=found.together,
+        cover=max(_share(region, size), _share(other_region, other_size)),
         page=False,
         homography=found.homography,
         region=region,
         other_region=other_region,
         points=points.astype(np.float64),
     )
+
+
+def _share(polygon: Polygon, size: Size) -> float:
+    """How much of a picture a polygon is (Gauss's area formula)."""
+    x, y = polygon.T
+    return float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2 / (size[0] * size[1]))
 
 
 def of_whole(transform: str, size: Size, other_size: Size) -> Evidence:
@@ -317,6 +328,7 @@ def of_whole(transform: str, size: Size, other_size: Size) -> Evidence:
         frame=FRAMES[1],
         apart=0.0,
         together=0.0,
+        cover=1.0,
         page=False,
         homography=homography,
         region=region,

@@ -54,9 +54,10 @@ class Rule:
     Two pictures that are near as wholes are none the less no near duplicates if, laid on each other, their smallest
     parts correlate by less than `near_score`, or lie `near_shift` pixels and more beside where they should.
 
-    Of what keypoints find, a picture is a copy whose `strength` is `copy_strength`, and of text on plain ground
-    a share of `text_copy_share` is alike. What is no copy is of the same scene if as many keypoints as
-    `scene_inliers` agree about; but forms of one layout are not.
+    Of what keypoints find, a picture is a copy whose `strength` is `copy_strength`, if what both have in common
+    covers `copy_cover` of one of them, for a logo is less; and of text on plain ground a share of `text_copy_share`
+    is alike. What is no copy is of the same scene if as many keypoints as `scene_inliers` agree about; but forms of
+    one layout are not.
 
     Nor is either what only has the same around something else, as two screens of one program, or two letters with
     a picture in them: laid upright at the same place, with a share of `layout_apart` and more differing in one
@@ -69,6 +70,7 @@ class Rule:
     near_score: float
     near_shift: float
     copy_strength: float
+    copy_cover: float
     text_copy_share: float
     scene_inliers: int
     layout_apart: float
@@ -228,7 +230,7 @@ def kind_of_part(evidence: Evidence, rule: Rule) -> str | None:
     """What a picture is to one that it has a part in common with; None for what may be chance, or a layout."""
     if is_layout(evidence, rule.layout_apart):
         return None
-    copy = strength(evidence) >= rule.copy_strength
+    copy = strength(evidence) >= rule.copy_strength and evidence.cover >= rule.copy_cover
     if copy and (not evidence.page or evidence.alike >= rule.text_copy_share * evidence.blocks):
         return "edited_copy"
     return "same_scene" if evidence.inliers >= rule.scene_inliers and not evidence.page else None

@@ -26,6 +26,8 @@ MOST_OFF = 0.03
 MOST_SCALED = 0.5
 """Octaves."""
 MOST_TURNED = float(np.deg2rad(18))
+_CLOSELY = 0.01, 0.15, float(np.deg2rad(6))
+"""The same, of what agrees whatever repeats around it."""
 _MOST_PAIRS = 2000  # where one pattern is repeated all over both pictures there are tens of thousands
 _MOST_TRIED = 200
 _CLOSE = 0.004  # of the stored picture's long side: 2 pixels of the largest
@@ -35,10 +37,11 @@ _CLOSE = 0.004  # of the stored picture's long side: 2 pixels of the largest
 class Overlap:
     """One picture lying on another.
 
-    `homography` takes pixels of the query to those of the stored picture, as does `affine`, which knows no tilt and
-    is not led astray by one. `pairs` int64[n, 2] are the numbers of the keypoints that agree, `count` how many
-    places they are, `bits` the median distance of their hashes. `near` int64[m, 3] are the numbers, and bits, of
-    all whose hashes are near, whether they agree or not.
+    `homography` takes pixels of the query to those of the stored picture. So does `similarity`, which is of those
+    that agree closely only, and knows no tilt: where a pattern repeats, others are of the next period. `pairs`
+    int64[n, 2] are the numbers of the keypoints that agree, `count` how many places they are, `bits` the median
+    distance of their hashes. `near` int64[m, 3] are the numbers, and bits, of all whose hashes are near, whether
+    they agree or not.
     """
 
     state: str
@@ -46,7 +49,7 @@ class Overlap:
     count: int
     bits: int
     homography: Homography
-    affine: Homography
+    similarity: Homography
     pairs: NDArray[np.int64]
     near: NDArray[np.int64]
 
@@ -99,13 +102,17 @@ def _overlap_in(
     if any(count < least and bits > most for least, most in CHANCE):
         return None
     fitted = _fitted(places[0][kept[:, 0]], places[1][kept[:, 1]])
+    count_close, close = _agreeing(*places, pairs, sides, _CLOSELY)
+    closest = pairs[close] if count_close >= LEAST_PROPOSING else kept
+    similarity = _similarity(places[0][closest[:, 0]], places[1][closest[:, 1]])
     if state & 1:
-        fitted = fitted @ [[-1, 0, query_size[0]], [0, 1, 0], [0, 0, 1]]
+        mirror = [[-1, 0, query_size[0]], [0, 1, 0], [0, 0, 1]]
+        fitted, similarity = fitted @ mirror, similarity @ mirror
     own, other = (
         points.places[pairs[:, side], :2].astype(np.float64) for side, points in enumerate((query, stored))
     )
     homography = tilted(fitted, own, other, query_size, sides[1])
-    return Overlap(STATES[state], count, bits, homography, fitted, kept[:, :2], pairs)
+    return Overlap(STATES[state], count, bits, homography, similarity, kept[:, :2], pairs)
 
 
 def close_pairs(
@@ -139,23 +146,32 @@ def _pairs_within(queries: NDArray[np.uint64], stored: NDArray[np.uint64], radiu
 
 
 def _agreeing(
-    queries: Floats, stored: Floats, pairs: NDArray[np.int64], sides: tuple[float, float]
+    queries: Floats,
+    stored: Floats,
+    pairs: NDArray[np.int64],
+    sides: tuple[float, float],
+    most: tuple[float, float, float] = (MOST_OFF, MOST_SCALED, MOST_TURNED),
 ) -> tuple[int, NDArray[np.bool_]]:
     queries, stored = np.ascontiguousarray(queries), np.ascontiguousarray(stored)
     marks = np.zeros(len(pairs), np.bool_)
-    limits = MOST_OFF * sides[1], MOST_SCALED, MOST_TURNED
+    limits = most[0] * sides[1], *most[1:]
     return most_agreeing(queries, stored, pairs, *sides, *limits, _MOST_TRIED, marks), marks
 
 
 def _fitted(queries: Floats, stored: Floats) -> Homography:
     """The affine map that takes places nearest to others; a similarity if on a line."""
-    x, y = queries[:, 0].astype(np.float64), queries[:, 1].astype(np.float64)
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    wanted = stored[:, :2].astype(np.float64).T.ravel()
     if on_a_line(queries) or on_a_line(stored):
-        rows = np.concatenate([np.stack([x, -y, one, zero], axis=1), np.stack([y, x, zero, one], axis=1)])
-        a, b, right, down = np.linalg.lstsq(rows, wanted, rcond=None)[0]
-        return np.array([[a, -b, right], [b, a, down], [0, 0, 1]])
-    places = np.stack([x, y, one], axis=1)
+        return _similarity(queries, stored)
+    places = np.column_stack([queries[:, :2].astype(np.float64), np.ones(len(queries))])
     affine = np.linalg.lstsq(places, stored[:, :2].astype(np.float64), rcond=None)[0].T
     return np.vstack([affine, [0, 0, 1]])
+
+
+def _similarity(queries: Floats, stored: Floats) -> Homography:
+    """The similarity that takes places nearest to others."""
+    x, y = queries[:, 0].astype(np.float64), queries[:, 1].astype(np.float64)
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    rows = np.concatenate([np.stack([x, -y, one, zero], axis=1), np.stack([y, x, zero, one], axis=1)])
+    wanted = stored[:, :2].astype(np.float64).T.ravel()
+    a, b, right, down = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    return np.array([[a, -b, right], [b, a, down], [0, 0, 1]])

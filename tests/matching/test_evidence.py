@@ -45,6 +45,13 @@ def test_a_crop_lies_where_it_was_cut_out():
         sorted(found.other_region.round().tolist()), [[100, 60], [100, 280], [300, 60], [300, 280]], atol=1
     )
     assert found.score > 0.95
+    assert found.cover == pytest.approx(1, abs=0.02)
+
+
+def test_what_two_crops_have_in_common_covers_a_part_of_the_smaller():
+    found = seen(grey().crop((0, 0, 280, 300)), grey().crop((140, 100, 400, 400)))
+    assert found.cover == pytest.approx(140 * 200 / (260 * 300), abs=0.02)
+    assert found.swapped().cover == found.cover
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)

@@ -190,6 +190,22 @@ def farthest_off(affine, expected, size):
     return off / (max(size) * math.sqrt(abs(np.linalg.det(expected[:, :2]))))
 
 
+@pytest.mark.parametrize("state", range(4))
+def test_where_a_pattern_repeats_the_similarity_is_of_one_period(state):
+    rng = np.random.default_rng(8)
+    query = random_points(rng, 14, QUERY)
+    copy, affine = copied(rng, query, state, 0.6, 20, (200, 40))
+    # Some are only seen again half an inch down, where the pattern is the same: nearer in their hashes, and fewer.
+    shifted = undoubted(query.codes[:9] ^ TURNED[state], copy.places[:9] + np.float32([0, 14, 0, 0]))
+    stored = together(shifted, first_of(copy, 0), undoubted(copy.codes[5:], copy.places[5:]))
+    found = find_overlap(query, QUERY, stored, STORED)
+    assert found is not None
+    assert found.count > 9
+    right = farthest_off(found.similarity[:2], affine, QUERY)
+    period_off = affine + np.array([[0, 0, 0], [0, 0, 14.0]])
+    assert min(right, farthest_off(found.similarity[:2], period_off, QUERY)) < 1e-3
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**32),
@@ -212,7 +228,7 @@ def test_a_copy_among_others_is_found_where_it_is_in_every_state(
     assert found is not None
     assert found.state == STATES[state]
     assert farthest_off(found.homography[:2], affine, QUERY) < 1e-3
-    assert farthest_off(found.affine[:2], affine, QUERY) < 1e-3
+    assert farthest_off(found.similarity[:2], affine, QUERY) < 1e-3
     paired = np.column_stack([np.arange(shared), outliers + np.arange(shared)])
     assert sorted(found.pairs.tolist()) == paired.tolist()
     # Places of which two fall on one of 256 x 256 count once.

@@ -15,7 +15,7 @@ from app import partial_copies
 from app.jobs.fill import ask_for_fill
 from app.jobs.sweep import screen_unanswered
 from app.parts import Parts
-from tests.pictures import encoded, photo
+from tests.pictures import drawn, encoded, photo
 from tests.web.api import assert_problem, finished, upload, uploaded
 
 
@@ -256,6 +256,17 @@ def test_a_picture_is_found_in_a_layout_that_many_share(
     assert kinds(image) == {"KD-0": "edited_copy"}
     similar = client.post("/similar", params={"hash": "keypoints"}, files={"file": data}).json()
     assert {match["claim_id"] for match in similar["matches"]} == {"KD-0", "KD-9"}
+
+
+def test_a_logo_in_two_corners_makes_no_copy(client: TestClient) -> None:
+    logo = photo("coffee").resize((150, 100))
+    for number, (seed, corner) in enumerate([(1, (15, 15)), (2, (475, 365)), (3, (475, 15))]):
+        page = drawn(seed, (640, 480))
+        page.paste(logo, corner)
+        image = uploaded(client, f"KD-{number}", encoded(page))
+        assert "edited_copy" not in kinds(image).values()
+    image = uploaded(client, "KD-9", encoded(photo("coffee")))
+    assert set(kinds(image).values()) <= {"edited_copy"}  # it is in all three as a whole
 
 
 @pytest.mark.parametrize("some_differ", [False, True])
