@@ -110,13 +110,16 @@ def align(
 @dataclass(frozen=True, slots=True, eq=False)
 class _Laid:
     """The homography under which pictures lie best on each other in a frame; the long side of the second frame; how
-    blocks correlate, where they are, how they are shifted, and the mean greys of both pictures in all of them."""
+    blocks correlate, where they are, and how they are shifted; and what their tones are told of: both pictures in
+    the frame, and the warp from one to the other."""
 
     homography: Homography
     frame: int
     scores: NDArray[np.float32]
     shifts: NDArray[np.float32]
-    means: NDArray[np.float32]
+    template: NDArray[np.float32]
+    picture: NDArray[np.float32]
+    warp: NDArray[np.float64]
 
     @property
     def blocks(self) -> int:
@@ -140,8 +143,9 @@ class _Laid:
         score, shift = float(np.median(self.scores[there])), float(np.median(self.shifts))
         residual, toned = NO_TONES, np.zeros_like(there)
         if self.alike >= LEAST_BLOCKS:
-            means = self.means.astype(np.float64)
-            beside = residuals(means[..., 0], means[..., 1], alike)
+            means = np.empty((*alike.shape, 2), np.float32)
+            average_blocks(self.template, self.picture, self.warp, BLOCK, _EVERY, means)
+            beside = residuals(means[..., 0].astype(float), means[..., 1].astype(float), alike)
             residual, toned = float(np.median(beside[alike])), beside > _OTHER_TONE  # NaN is not
         same, other = alike & ~toned, (there & ~alike) | toned
         differing = _heaviest(np.where(same, _ALIKE_AMONG_OTHERS, np.where(other, 1.0, 0.0)))
@@ -206,10 +210,8 @@ def _laid(query: Image.Image, stored: Image.Image, start: Homography, frame: int
     scores = np.empty((size[1] // BLOCK, size[0] // BLOCK), np.float32)
     shifts = np.empty(scores.size, np.float32)
     blocks = compare_blocks(template, normal_template, normal_own, warp, BLOCK, _LEAST_SLOPE, scores, shifts)
-    means = np.empty((*scores.shape, 2), np.float32)
-    average_blocks(template, own, warp, BLOCK, _EVERY, means)
     homography = to_stored @ np.linalg.inv(warp) @ to_own
-    return _Laid(homography / homography[2, 2], max(second, 1), scores, shifts[:blocks], means)
+    return _Laid(homography / homography[2, 2], max(second, 1), scores, shifts[:blocks], template, own, warp)
 
 
 def overlap_of(

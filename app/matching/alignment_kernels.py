@@ -119,6 +119,18 @@ def find_slopes(
 
 
 @njit(nogil=True)
+def _value_at(picture: Floats, u: float, v: float) -> float:
+    """What a picture is between four pixels (bilinear)."""
+    first, above = int(u), int(v)
+    right, low = u - first, v - above
+    upper = np.float64(picture[above, first])
+    upper += (picture[above, first + 1] - upper) * right
+    lower = np.float64(picture[above + 1, first])
+    lower += (picture[above + 1, first + 1] - lower) * right
+    return float(upper + (lower - upper) * low)
+
+
+@njit(nogil=True)
 def _weaker_slope(template: Floats, top: int, left: int, side: int) -> float:
     """Root mean square of a block's slopes in the direction in which these are least: 0 of flat ones and of
     edges."""
@@ -199,13 +211,7 @@ def compare_blocks(
                     if not (u >= 0 and v >= 0 and u < across - 1 and v < down - 1):
                         whole = False
                         break
-                    first, above = int(u), int(v)
-                    right, low = u - first, v - above
-                    upper = normal_picture[above, first]
-                    upper += (normal_picture[above, first + 1] - upper) * right
-                    lower = normal_picture[above + 1, first]
-                    lower += (normal_picture[above + 1, first + 1] - lower) * right
-                    value, wanted = upper + (lower - upper) * low, np.float64(normal_template[row, column])
+                    value, wanted = _value_at(normal_picture, u, v), np.float64(normal_template[row, column])
                     block[row - top, column - left] = value
                     own += value
                     theirs += wanted
@@ -249,13 +255,7 @@ def average_blocks(
                     if not (u >= 0 and v >= 0 and u < across - 1 and v < down - 1):
                         whole = False
                         break
-                    first, above = int(u), int(v)
-                    right, low = u - first, v - above
-                    upper = np.float64(picture[above, first])
-                    upper += (picture[above, first + 1] - upper) * right
-                    lower = np.float64(picture[above + 1, first])
-                    lower += (picture[above + 1, first + 1] - lower) * right
-                    own += upper + (lower - upper) * low
+                    own += _value_at(picture, u, v)
                     theirs += template[row, column]
                     count += 1
                 if not whole:

@@ -60,7 +60,7 @@ class Evidence:
     """Blocks that correlate by .5 and more."""
     blocks: int
     residual: float
-    """Levels of grey by which these are brighter or darker than one tone curve tells, at the median."""
+    """Levels of grey by which alike blocks are brighter or darker than one tone curve tells, at the median."""
     frame: int
     """The long side of the frame they were compared in, in pixels, 320 at most."""
     apart: float
