@@ -20,6 +20,7 @@ from app.index.set_table_kernels import (
     _turned_back,
     _whole,
 )
+from app.index.set_window_kernels import _ask_for
 
 Numbers = NDArray[np.int32]
 
@@ -27,6 +28,7 @@ QUERY_SHIFT, POSITION_SHIFT = 39, 7
 
 _BITS = 64
 _ONE = np.uint64(1)
+_TOGETHER = 256  # found hashes of which sets are told together: memory of all is asked for before it is read
 _BLOCK = 4096  # hashes scanned together: they stay in the processor's first cache
 
 _answer = types.uint64[::1]
@@ -144,18 +146,27 @@ def name_sets(
     """
     count = 0
     mask = (_ONE << np.uint64(QUERY_SHIFT - POSITION_SHIFT)) - _ONE
-    for number in range(found.size):
-        word = found[number]
-        position = np.int64(word >> np.uint64(POSITION_SHIFT) & mask)
-        own = _set_at(starts, coarse, position)
-        if 0 < died[own] <= clock:
-            continue
-        queries[count] = word >> np.uint64(QUERY_SHIFT)
-        named[count] = owners[own]
-        places[count] = position - starts[own]
-        distances[count] = word & np.uint64((1 << POSITION_SHIFT) - 1)
-        tags_found[count] = tags[position]
-        count += 1
+    sets = np.empty(_TOGETHER, np.int64)
+    for first in range(0, found.size, _TOGETHER):
+        some = found[first : first + _TOGETHER]
+        for number in range(some.size):
+            position = np.int64(some[number] >> np.uint64(POSITION_SHIFT) & mask)
+            _ask_for(tags, np.uint64(position))
+            own = _set_at(starts, coarse, position)
+            _ask_for(died, np.uint64(own))
+            _ask_for(owners, np.uint64(own))
+            sets[number] = own
+        for number in range(some.size):
+            word, own = some[number], sets[number]
+            if 0 < died[own] <= clock:
+                continue
+            position = np.int64(word >> np.uint64(POSITION_SHIFT) & mask)
+            queries[count] = word >> np.uint64(QUERY_SHIFT)
+            named[count] = owners[own]
+            places[count] = position - starts[own]
+            distances[count] = word & np.uint64((1 << POSITION_SHIFT) - 1)
+            tags_found[count] = tags[position]
+            count += 1
     return count
 
 

@@ -17,6 +17,7 @@ from app.index.kernels import Hashes, Ids, _hashes, _ids, _lowest_bit, _popcount
 from app.index.set_answer_kernels import _answer, _name_positions, _word
 from app.index.set_table_kernels import (
     BANDS,
+    LEAST_KEY_BITS,
     Number,
     Rests,
     _keys,
@@ -26,7 +27,7 @@ from app.index.set_table_kernels import (
     _turned_back,
     _whole,
 )
-from app.index.set_window_kernels import WINDOW, _any_near, _ask_for, _near
+from app.index.set_window_kernels import WINDOW, _any_near, _ask_for, _in_range, _near_48
 
 _BITS = 64
 _ONE = np.uint64(1)
@@ -35,6 +36,7 @@ _STEPS = 32  # keys for which memory is asked ahead of each use
 _RING = 2 * _STEPS
 _PARTS = 10  # bits of keys that they are ordered by: memory of what shares them stays in the cache
 _AHEAD = 32 * WINDOW  # hashes of a key that are asked for: further ones come by themselves
+_MANY = 64  # hashes of a key: of more some are near by 32 bits, mostly, so that all their bits are compared at once
 _SEEN = 64  # hashes that are found at one key: of more each is looked up at once
 _QUEUE = 32  # keys whose hashes may be near, and are looked at together
 
@@ -72,6 +74,20 @@ def _is_first(band: int, radius: int, key_bits: int, difference: np.uint64) -> b
 
 
 @njit(nogil=True)
+def _asked_at(
+    key: Number, key_bits: int, turned: np.uint64, radius: int
+) -> tuple[np.uint32, np.uint32, np.uint32]:
+    """What a key's hashes are compared with: 32 bits of a query, then 16; and by how many bits all may differ."""
+    # With what a table has beside the first bits of a key, a hash is whole.
+    beyond = _popcount(key >> np.uint64(key_bits - LEAST_KEY_BITS) ^ turned >> np.uint64(48))
+    return (
+        np.uint32(turned & _LOW),
+        np.uint32(turned >> np.uint64(32) & np.uint64(0xFFFF)),
+        np.uint32(radius - beyond),
+    )
+
+
+@njit(nogil=True)
 def _values_near(
     low: Keys,
     rest: Rests,
@@ -89,14 +105,17 @@ def _values_near(
     What finds no room is counted all the same.
     """
     count = 0
-    near = radius - _popcount(key ^ turned >> np.uint64(_BITS - key_bits))
+    query_low, query_rest, near = _asked_at(key, key_bits, turned, radius)
     for window in range(begin & -WINDOW, end, WINDOW):
-        bits = _near(low, window, begin, end, turned, near)
+        bits = _near_48(low, rest, np.uint64(window), query_low, query_rest, near)
+        if bits == 0:
+            continue
+        bits &= _in_range(window, begin, end)
         while bits != 0:
             place = np.uint64(window + _lowest_bit(bits))
             bits &= bits - _ONE
             value = _whole(key, key_bits, low, rest, place)
-            if _popcount(value ^ turned) <= radius and _is_first(band, radius, key_bits, value ^ turned):
+            if _is_first(band, radius, key_bits, value ^ turned):
                 if count < values.size:
                     values[count] = _turned_back(band, value)
                 count += 1
@@ -180,17 +199,19 @@ def _compare_first(
     count: int,
 ) -> int:
     """Append the places of a key's hashes within the radius, of the first table; returns the count."""
-    near = radius - _popcount(key ^ turned >> np.uint64(_BITS - key_bits))
+    query_low, query_rest, near = _asked_at(key, key_bits, turned, radius)
     for window in range(begin & -WINDOW, end, WINDOW):
-        bits = _near(low, window, begin, end, turned, near)
+        bits = _near_48(low, rest, np.uint64(window), query_low, query_rest, near)
+        if bits == 0:
+            continue
+        bits &= _in_range(window, begin, end)
         while bits != 0:
             place = window + _lowest_bit(bits)
             bits &= bits - _ONE
-            distance = _popcount(_whole(key, key_bits, low, rest, np.uint64(place)) ^ turned)
-            if distance <= radius:
-                if count < found.size:
-                    found[count] = _word(number, place, distance)
-                count += 1
+            if count < found.size:
+                distance = _popcount(_whole(key, key_bits, low, rest, np.uint64(place)) ^ turned)
+                found[count] = _word(number, place, distance)
+            count += 1
     return count
 
 
@@ -271,18 +292,23 @@ def _search_band(
             key = seen[place] & _LOW
             begin, end = np.int64(begins[key]), np.int64(begins[key + _ONE])
             froms[place % _RING], tos[place % _RING] = begin, end
-            for window in range(begin & -WINDOW, min(end, begin + _AHEAD), WINDOW):
+            end = min(end, begin + _AHEAD)
+            for window in range(begin & -WINDOW, end, WINDOW):
                 _ask_for(low, window)
+            # With few hashes, the rest of them is seldom needed.
+            for window in range(begin, end if end - begin > _MANY else begin, 2 * WINDOW):
+                _ask_for(rest, window)
         place -= _STEPS
         if place < 0:
             continue
         begin, end = froms[place % _RING], tos[place % _RING]
         whose, key = np.int64(seen[place] >> np.uint64(32)), seen[place] & _LOW
         query = turned[whose]
-        if begin == end or not _any_near(low, begin, end, query, radius - _popcount(key ^ query >> down)):
+        near = radius - _popcount(key ^ query >> down)
+        if end - begin <= _MANY and not _any_near(low, begin, end, query, near):
             continue
-        for window in range(begin, min(end, begin + _AHEAD), 2 * WINDOW):
-            _ask_for(rest, window)
+        _ask_for(rest, begin)
+        _ask_for(rest, end - 1)
         numbers[waiting], keys[waiting] = whose, key
         waiting += 1
         if waiting == _QUEUE:

@@ -146,7 +146,7 @@ def fill_set_table(
     for key in range(begins.size - 1, 0, -1):
         begins[key] = begins[key - 1]
     begins[0] = 0
-    low[hashes.size :] = 0
+    low[hashes.size :], rest[hashes.size :] = 0, 0
     if positions.size > 0:
         _order_keys(begins, low, rest, positions)
 
@@ -193,7 +193,7 @@ def join_set_tables(
                 place += 1
             to += 1
     all_begins[begins.size - 1] = to
-    all_low[to:] = 0
+    all_low[to:], all_rest[to:] = 0, 0
 
 
 @compiled(

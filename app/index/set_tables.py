@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from math import comb
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from app.index.set_contents import SetContents
 from app.index.set_table_kernels import BANDS, COARSE_SHIFT, LEAST_KEY_BITS
 from app.index.set_window_kernels import WINDOW
 
+Word = TypeVar("Word", np.uint16, np.uint32)
+
 _MOST_KEY_BITS = 21  # that each of three bands has
 
 _MOST_REACH = 4  # bits in which keys may differ: for more, all is compared
@@ -34,6 +36,7 @@ _LOOKUP_NS = 30
 _HASH_NS = 0.15
 _SCANNED_NS = 0.25
 
+_LINE = 64  # bytes of a line of the cache
 _ROOM = 512  # found by a query, without a second search; memory that is not touched costs nothing
 
 
@@ -91,8 +94,9 @@ class Hits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BandTable:
-    """Hashes by one of their bands: `begins` uint32[keys + 1] where those of each key begin, `low` uint32[n + 16]
-    and `rest` uint16[n] what they are beside it, turned so that the band is highest."""
+    """Hashes by one of their bands: `begins` uint32[keys + 1] where those of each key begin, `low` uint32 and
+    `rest` uint16 what they are beside it, turned so that the band is highest. After both there is room for two
+    windows at most."""
 
     begins: NDArray[np.uint32]
     low: NDArray[np.uint32]
@@ -101,10 +105,10 @@ class BandTable:
     @classmethod
     def room(cls, keys: int, size: int) -> Self:
         """For so many hashes of so many keys, with anything in it."""
-        return cls(np.empty(keys + 1, np.uint32), _row(size), np.empty(size, np.uint16))
+        return cls(np.empty(keys + 1, np.uint32), _row(size, np.uint32), _row(size, np.uint16))
 
     def __len__(self) -> int:
-        return len(self.rest)
+        return int(self.begins[-1])
 
     @property
     def columns(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint16]]:
@@ -339,11 +343,12 @@ def _found(kernel: Any, *arguments: Any, room: int) -> NDArray[np.uint64]:
     return found
 
 
-def _row(size: int) -> NDArray[np.uint32]:
-    """Whole windows for so many hashes, uint32[32 more at most]; each is a line of the cache."""
+def _row(size: int, dtype: type[Word]) -> NDArray[Word]:
+    """Whole windows for so many hashes, 32 more at most; none is in two lines of the cache."""
     length = (size // WINDOW + 2) * WINDOW
-    memory = np.empty(length + WINDOW, np.uint32)
-    first = -memory.ctypes.data % (WINDOW * 4) // 4
+    line = _LINE // np.dtype(dtype).itemsize
+    memory = np.empty(length + line, dtype)
+    first = -memory.ctypes.data % _LINE // memory.itemsize
     return memory[first : first + length]
 
 

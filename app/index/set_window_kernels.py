@@ -1,4 +1,5 @@
-"""The compiled loops that compare windows of hashes: 16 together, by the 32 bits that a table has of each.
+"""The compiled loops that compare windows of hashes: 16 together, by 32 of the bits that a table has of each, or by
+all 48.
 
 See `set_kernels` for how they are used, and `kernels` for what holds for all kernels.
 """
@@ -50,6 +51,45 @@ def _near_16_code(_context: Any, values: Any, _place: Any, _query: Any, _radius:
 _near_16: Any = intrinsic(_near_16_code)
 
 
+def _near_48_code(
+    _context: Any, low: Any, rest: Any, _place: Any, _low: Any, _rest: Any, _radius: Any
+) -> Any:
+    """As `_near_16_code`, of words of 32 bits and the words of 16 bits beside them."""
+    word, number, short = ir.IntType(64), ir.IntType(32), ir.IntType(16)
+    vector = ir.VectorType(number, WINDOW)
+    firsts = ir.Constant(vector, [0] * WINDOW)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def in_each_lane(value: Any) -> Any:
+            undefined = ir.Constant(ir.VectorType(value.type, WINDOW), ir.Undefined)
+            one = builder.insert_element(undefined, value, ir.Constant(number, 0))
+            return builder.shuffle_vector(one, undefined, firsts)
+
+        def bits_that_differ(own: Any, row: Any, query: Any) -> Any:
+            lanes = ir.VectorType(query.type, WINDOW)
+            array = context.make_array(own)(context, builder, row)
+            address = builder.bitcast(builder.gep(array.data, [arguments[2]]), lanes.as_pointer())
+            differences = builder.xor(builder.load(address, align=query.type.width // 8), in_each_lane(query))
+            counting = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+                builder.module,
+                ir.FunctionType(lanes, [lanes]),
+                f"llvm.ctpop.v{WINDOW}i{query.type.width}",
+            )
+            return builder.call(counting, [differences])
+
+        in_low = bits_that_differ(signature.args[0], arguments[0], arguments[3])
+        in_rest = bits_that_differ(signature.args[1], arguments[1], builder.trunc(arguments[4], short))
+        all_bits = builder.add(in_low, builder.zext(in_rest, vector))
+        near = builder.icmp_unsigned("<=", all_bits, in_each_lane(arguments[5]))
+        return builder.zext(builder.bitcast(near, ir.IntType(WINDOW)), word)
+
+    return types.uint64(low, rest, types.uint64, types.uint32, types.uint32, types.uint32), generate
+
+
+# (low, rest, place, low of query, rest of query, radius) -> as `_near_16`, of both rows together
+_near_48: Any = intrinsic(_near_48_code)
+
+
 def _ask_for_code(_context: Any, values: Any, place: Any) -> Any:
     """As `kernels._prefetch`, into the second cache: it can wait for more lines at once."""
 
@@ -81,12 +121,11 @@ def _any_near(low: Keys, begin: Number, end: Number, query: np.uint64, radius: i
 
 
 @njit(nogil=True)
-def _near(low: Keys, window: Number, begin: Number, end: Number, query: np.uint64, radius: int) -> np.uint64:
-    """Which of the hashes of a window that are in a key's range may be near, a bit for each."""
-    near: np.uint64 = _near_16(low, np.uint64(window), np.uint32(query & _LOW), np.uint32(radius))
-    if near != 0:
-        if window < begin:
-            near &= _ALL << np.uint64(begin - window)
-        if end < window + WINDOW:
-            near &= (_ONE << np.uint64(end - window)) - _ONE
-    return near
+def _in_range(window: Number, begin: Number, end: Number) -> np.uint64:
+    """Which places of a window are in a range, a bit for each."""
+    bits = _ALL
+    if window < begin:
+        bits &= _ALL << np.uint64(begin - window)
+    if end < window + WINDOW:
+        bits &= (_ONE << np.uint64(end - window)) - _ONE
+    return bits

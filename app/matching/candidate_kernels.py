@@ -1,12 +1,13 @@
 """The compiled loops that rank images by the keypoints that are near to theirs; see `kernels` in `app.index`."""
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from app.compiling import compiled
 
 Ids = NDArray[np.int64]
+Numbers = NDArray[np.int32]
 
 _numbers = types.Array(types.int32, 1, "C", readonly=True)
 _ids = types.Array(types.int64, 1, "C", readonly=True)
@@ -15,83 +16,82 @@ _cells = types.Array(types.int32, 1, "C")
 _MIXER = np.uint64(0x9E3779B97F4A7C15)  # Knuth's, for multiplicative hashing
 
 
-@njit(nogil=True)
-def _slot(table: Ids, used: NDArray[np.int32], owner: int) -> int:
-    """Where an owner is in a table with open addressing, or would be; its size is a power of two."""
-    slot = int((np.uint64(owner) * _MIXER) >> np.uint64(32)) & (table.size - 1)
-    while used[slot] != 0 and table[slot] != owner:
-        slot = (slot + 1) & (table.size - 1)
-    return slot
+@compiled(types.int64(_ids, _cells, _cells, types.Array(types.int64, 1, "C"), _cells))
+def number_owners(owners: Ids, slots: Numbers, numbers: Numbers, known: Ids, hits: Numbers) -> int:
+    """Number `owners` int64[k] in the order they are met; returns how many there are.
+
+    `slots` int32, all 0, has a power of two of places, more than there are owners. Writes `numbers` int32[k]; and
+    by number `known` int64[k], the owner, and `hits` int32[k], how often it is there.
+    """
+    count = 0
+    for place in range(owners.size):
+        owner = owners[place]
+        slot = int((np.uint64(owner) * _MIXER) >> np.uint64(32)) & (slots.size - 1)
+        while slots[slot] != 0 and known[slots[slot] - 1] != owner:
+            slot = (slot + 1) & (slots.size - 1)
+        if slots[slot] == 0:
+            known[count], hits[count] = owner, 0
+            count += 1
+            slots[slot] = count
+        numbers[place] = slots[slot] - 1
+        hits[numbers[place]] += 1
+    return count
 
 
 @compiled(
-    types.int64(
+    types.void(
         _numbers,
-        _ids,
+        _numbers,
+        _numbers,
         types.int64,
         types.Array(types.float64, 1, "C"),
-        _cells,
-        types.Array(types.int64, 1, "C"),
-        _cells,
-        types.Array(types.int64, 1, "C"),
         types.Array(types.float64, 2, "C"),
         types.Array(types.int32, 2, "C"),
         types.Array(types.int32, 2, "C"),
     )
 )
 def weigh_owners(
-    queries: NDArray[np.int32],
-    owners: Ids,
+    queries: Numbers,
+    numbers: Numbers,
+    rows: Numbers,
     keypoints: int,
     weights: NDArray[np.float64],
-    numbers: NDArray[np.int32],
-    table: Ids,
-    used: NDArray[np.int32],
-    known: Ids,
     sums: NDArray[np.float64],
-    counts: NDArray[np.int32],
-    latest: NDArray[np.int32],
-) -> int:
-    """Number the owners of what was found, in the order they are met, and add up what speaks for each.
+    counts: Numbers,
+    latest: Numbers,
+) -> None:
+    """Add up what speaks for each owner that has a row.
 
-    `queries` int32[k] are `state * keypoints + n`, all of keypoint n one after the other, of `owners` int64[k].
-    `table` int64[t] and `used` int32[t], all 0, have a power of two of places, twice as many as there are owners at
-    least. Writes `weights` float64[4 * keypoints], one through the root of how many owners are near to each query;
-    `numbers` int32[k], the number of each owner; and by number `known` int64[k], `sums` float64[k, 4] of weights,
-    `counts` int32[k, 4] of queries and `latest` int32[k, 4] the last of these, by state. Returns how many owners
-    there are.
+    `queries` int32[k] are `state * keypoints + n`, all of keypoint n one after the other, `numbers` int32[k] those
+    of their owners, `rows` int32 those of owners by number, -1 where one was met once only: it has none. Writes
+    `weights` float64[4 * keypoints], one through the root of how many owners are near to each query; and by row and
+    state `sums` float64[m, 4] of weights and `counts` int32[m, 4] of queries. `latest` int32[m, 4], the last of
+    these, is all -1 before.
     """
-    count = 0
+    weights[:], sums[:], counts[:] = 0, 0, 0
     for place in range(queries.size):
-        slot = _slot(table, used, owners[place])
-        if used[slot] == 0:
-            table[slot], known[count] = owners[place], owners[place]
-            latest[count] = -1
-            count += 1
-            used[slot] = count
-        numbers[place] = used[slot] - 1
-    weights[:] = 0
-    for place in range(queries.size):
-        own, query = latest[numbers[place]], queries[place]
-        if own[query // keypoints] != query:
-            own[query // keypoints] = query
+        row, query = rows[numbers[place]], queries[place]
+        if row < 0:
+            weights[query] += 1
+        elif latest[row, query // keypoints] != query:
+            latest[row, query // keypoints] = query
             weights[query] += 1
     for query in range(weights.size):
         if weights[query] > 0:
             weights[query] = 1 / np.sqrt(weights[query])
-    sums[:count], counts[:count], latest[:count] = 0, 0, -1
+    latest[:] = -1
     for place in range(queries.size):
-        number, query = numbers[place], queries[place]
+        row, query = rows[numbers[place]], queries[place]
         state = query // keypoints
-        if latest[number, state] != query:
-            latest[number, state] = query
-            sums[number, state] += weights[query]
-            counts[number, state] += 1
-    return count
+        if row >= 0 and latest[row, state] != query:
+            latest[row, state] = query
+            sums[row, state] += weights[query]
+            counts[row, state] += 1
 
 
 @compiled(
     types.void(
+        _numbers,
         _numbers,
         _numbers,
         _numbers,
@@ -104,9 +104,10 @@ def weigh_owners(
     )
 )
 def gather_pairs(
-    queries: NDArray[np.int32],
-    numbers: NDArray[np.int32],
-    places: NDArray[np.int32],
+    queries: Numbers,
+    numbers: Numbers,
+    rows: Numbers,
+    places: Numbers,
     keypoints: int,
     position: Ids,
     states: Ids,
@@ -116,13 +117,14 @@ def gather_pairs(
 ) -> None:
     """Of owners with a position, write the pairs of query and place in their state, `most` at most of each.
 
-    `position` and `states` int64[m] by owner's number, the first -1 where it has none. Those of position p begin at
-    pairs[p * most], `pairs` int64[most * chosen, 2]; `ends` int64[chosen] is how many they are, 0 before.
+    `rows` are as in `weigh_owners`, `position` and `states` int64[m] by row, the first -1 where it has none. Those
+    of position p begin at pairs[p * most], `pairs` int64[most * chosen, 2]; `ends` int64[chosen] is how many they
+    are, 0 before.
     """
     for place in range(queries.size):
-        number = numbers[place]
-        own = position[number]
-        if own >= 0 and queries[place] // keypoints == states[number] and ends[own] < most:
-            row = own * most + ends[own]
-            pairs[row, 0], pairs[row, 1] = queries[place], places[place]
+        row = rows[numbers[place]]
+        own = -1 if row < 0 else position[row]
+        if own >= 0 and queries[place] // keypoints == states[row] and ends[own] < most:
+            pair = own * most + ends[own]
+            pairs[pair, 0], pairs[pair, 1] = queries[place], places[place]
             ends[own] += 1

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.fingerprints.keypoint_value import STATES, Floats, Keypoints
-from app.matching.candidate_kernels import gather_pairs, weigh_owners
+from app.matching.candidate_kernels import gather_pairs, number_owners, weigh_owners
 from app.matching.overlap_kernels import weigh_agreeing
 from app.matching.overlaps import MOST_OFF, MOST_SCALED, MOST_TURNED, in_state
 
@@ -67,25 +67,29 @@ def rank(
     near to it: so what is on a form or a logo counts little, and a picture that is used everywhere still counts
     more than two keypoints by chance.
     """
-    weights = np.empty(len(STATES) * keypoints)
-    numbers, known = np.empty(len(queries), np.int32), np.empty(len(queries), np.int64)
-    sums = np.empty((len(queries), len(STATES)))
-    counts, latest = (np.empty((len(queries), len(STATES)), np.int32) for _ in range(2))
-    size = 2 << len(queries).bit_length()
-    table, used = np.empty(size, np.int64), np.zeros(size, np.int32)
-    by_owner = known, sums, counts, latest
-    count = weigh_owners(queries, owners, keypoints, weights, numbers, table, used, *by_owner)
-    sums = np.where(counts[:count] >= LEAST_KEYPOINTS, sums[:count], 0)
+    numbers, hits = np.empty(len(queries), np.int32), np.empty(len(queries), np.int32)
+    known, slots = np.empty(len(queries), np.int64), np.zeros(2 << len(queries).bit_length(), np.int32)
+    count = number_owners(owners, slots, numbers, known, hits)
+    # Most owners are met once, and thousands of them: what is added up of the others stays in the cache.
+    several = np.flatnonzero(hits[:count] >= LEAST_KEYPOINTS)
+    rows = np.full(count, -1, np.int32)
+    rows[several] = np.arange(len(several))
+    weights, sums = np.empty(len(STATES) * keypoints), np.empty((len(several), len(STATES)))
+    counts, latest = np.empty(sums.shape, np.int32), np.full(sums.shape, -1, np.int32)
+    weigh_owners(queries, numbers, rows, keypoints, weights, sums, counts, latest)
+    sums[counts < LEAST_KEYPOINTS] = 0
     states, best = sums.argmax(axis=1), sums.max(axis=1)
     chosen = np.argsort(-best, kind="stable")[: min(most, np.count_nonzero(best))]
-    position = np.full(count, -1, np.int64)
+    position = np.full(len(several), -1, np.int64)
     position[chosen] = np.arange(len(chosen))
     room = np.empty((len(chosen) * _MOST_PAIRS, 2), np.int64)
     found = np.zeros(len(chosen), np.int64)
-    gather_pairs(queries, numbers, places, keypoints, position, states, _MOST_PAIRS, room, found)
+    gather_pairs(queries, numbers, rows, places, keypoints, position, states, _MOST_PAIRS, room, found)
     pairs = room[(np.arange(_MOST_PAIRS) < found[:, None]).ravel()]
     starts = np.concatenate([[0], np.cumsum(found)])
-    return Candidates(known[chosen], states[chosen], best[chosen], starts, pairs, weights[pairs[:, 0]])
+    return Candidates(
+        known[several[chosen]], states[chosen], best[chosen], starts, pairs, weights[pairs[:, 0]]
+    )
 
 
 def agreeing(
