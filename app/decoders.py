@@ -7,7 +7,12 @@ from app.settings import Settings
 
 def start_decoders(settings: Settings) -> DecodePool:
     """Start the decoding processes of one worker, in the background."""
-    return DecodePool(settings.decode_processes, decode_limits(settings), settings.max_queued_files)
+    return DecodePool(
+        settings.decode_processes,
+        decode_limits(settings),
+        settings.max_queued_files,
+        niceness=settings.decode_niceness,
+    )
 
 
 def decode_limits(settings: Settings) -> DecodeLimits:

@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     decode_processes: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="Decoding processes per worker."
     )
+    decode_niceness: int = Field(
+        default=2,
+        ge=0,
+        le=19,
+        description="By how much decoding yields to what answers and compares; a scan has 10 unless this is set.",
+    )
     max_queued_files: int = Field(
         default=64,
         ge=1,

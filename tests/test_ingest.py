@@ -372,8 +372,15 @@ def test_reindex_works_without_a_service(folder: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["result"]["rehash"]["images"] == 2
 
 
-@pytest.mark.parametrize(("own", "wanted"), [({}, os.cpu_count() + 1), ({"decode_processes": 1}, 1)])
-def test_a_scan_has_a_decoding_process_more_unless_told_how_many(own, wanted):
+@pytest.mark.parametrize(
+    ("own", "processes", "niceness"),
+    [
+        ({}, os.cpu_count() + 1, 10),
+        ({"decode_processes": 1}, 1, 10),
+        ({"decode_niceness": 0}, os.cpu_count() + 1, 0),
+    ],
+)
+def test_a_scan_has_a_decoding_process_more_and_all_yield_unless_told_otherwise(own, processes, niceness):
     settings = for_scan(Settings(_env_file=None, **own), "postgresql://somewhere")
-    assert settings.decode_processes == wanted
+    assert (settings.decode_processes, settings.decode_niceness) == (processes, niceness)
     assert settings.database_url == "postgresql://somewhere"

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 SOME_REJECTED = 1
 CAN_NOT_RUN = 2  # as for an option that makes no sense
+_NICENESS = 10
 _EXECUTORS = "processes, or dask://host:port"
 
 
@@ -239,11 +240,16 @@ def _digest(*parts: object) -> str:
 
 
 def for_scan(settings: Settings, database_url: str) -> Settings:
-    """Those of a scan: unless told how many, one decoding process more than a service has, for some always wait
-    until what they wrote is on the disk."""
-    update: dict[str, object] = {"database_url": database_url}
-    if "decode_processes" not in settings.model_fields_set:
-        update["decode_processes"] = settings.decode_processes + 1
+    """Those of a scan: unless told otherwise, one decoding process more than a service has, for some always wait
+    until what they wrote is on the disk; and all of them yield to the one thread that compares, for which all would
+    wait in the end."""
+    update = {
+        "database_url": database_url,
+        "decode_processes": settings.decode_processes + 1,
+        "decode_niceness": _NICENESS,
+    }
+    told = settings.model_fields_set - {"database_url"}
+    update = {name: value for name, value in update.items() if name not in told}
     return settings.model_copy(update=update)
 
 

@@ -1,4 +1,4 @@
-"""What runs in a decoding process: `python -m app.imaging.child LIMITS`, LIMITS being `DecodeLimits` as JSON.
+"""What runs in a decoding process: `python -m app.imaging.child LIMITS NICENESS`, with `DecodeLimits` as JSON.
 
 It reads tasks from stdin and answers on stdout (see `protocol`), writes renditions and nothing else, and ends
 when stdin does: then its parent is gone. It has a memory limit for life and a CPU limit per task; the wall
@@ -32,7 +32,6 @@ from app.imaging.normalise import normalise
 
 _QUALITY = 90
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_NICENESS = 2  # requests are answered before pictures are decoded, but decoding is not starved
 # A child whose parent was killed without a word, in the middle of a task, ends itself this much later.
 _GRACE_SECONDS = 5.0
 
@@ -48,6 +47,12 @@ class Decoder:
         self._most_at_rest = address_space() + limits.memory_bytes // 4
         most = address_space() + limits.memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+    def yield_to_others(self, niceness: int) -> None:
+        """Let others go first on busy cores. Linux has a priority for each thread."""
+        os.nice(niceness)
+        for thread in (self._writer, self._beside):
+            thread.submit(os.nice, niceness).result()
 
     def answer(self, task: dict[str, str | None]) -> dict[str, Any]:
         """Work on one task under the CPU limit; every failure becomes an answer."""
@@ -147,7 +152,7 @@ def main() -> None:
     decoder = Decoder(DecodeLimits(**json.loads(sys.argv[1])))
     # Hashes and pattern are computed side by side, and would wait 5 ms for their turn.
     sys.setswitchinterval(0.0002)
-    os.nice(_NICENESS)  # from here on: starting up should not wait
+    decoder.yield_to_others(int(sys.argv[2]))  # from here on: starting up should not wait
     with suppress(BrokenPipeError):  # the parent is gone, which is nothing to complain about
         _serve(decoder, answers)
 

@@ -26,15 +26,16 @@ class DecodePool:
     """Keeps `processes` decoding processes alive and gives each one file at a time.
 
     The constructor returns at once: the processes start in the background, and each is replaced in the
-    background when it dies, busy or idle. All methods may be called from any thread. Raises StartupError when
-    the limits allow a format whose decoder is not installed.
+    background when it dies, busy or idle. They yield to others by `niceness`. All methods may be called from any
+    thread. Raises StartupError when the limits allow a format whose decoder is not installed.
     """
 
-    def __init__(self, processes: int, limits: DecodeLimits, max_queued: int):
+    def __init__(self, processes: int, limits: DecodeLimits, max_queued: int, *, niceness: int = 0):
         if limits.allow_heic and importlib.util.find_spec("pillow_heif") is None:
             raise StartupError("ALLOW_HEIC is on, but its decoder is missing: install claimprint[heic].")
         self.limits = limits
         self.max_queued = max_queued
+        self.niceness = niceness
         self.processes = processes
         self._changed = threading.Condition()
         self._reserved = 0
@@ -146,7 +147,7 @@ class DecodePool:
     def _run_one(self) -> bool:
         """The life of one process; whether it ever got ready."""
         try:
-            process = DecodeProcess(self.limits)
+            process = DecodeProcess(self.limits, self.niceness)
         except OSError:
             log.exception("no decoding process could be started")
             return False

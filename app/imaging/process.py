@@ -41,12 +41,12 @@ class NotAcceptedError(Exception):
 class DecodeProcess:
     """A running child. One caller at a time may `exchange`; `kill` is for any thread."""
 
-    def __init__(self, limits: DecodeLimits):
+    def __init__(self, limits: DecodeLimits, niceness: int = 0):
         self.limits = limits
         self._frames = protocol.Frames()
         self._reaping = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "app.imaging.child", json.dumps(asdict(limits))],
+            [sys.executable, "-P", "-m", "app.imaging.child", json.dumps(asdict(limits)), str(niceness)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

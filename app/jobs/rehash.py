@@ -61,7 +61,7 @@ def rehash(parts: Parts, progress: Progress, read: Read, step: str) -> Counts:
         progress.report({"step": step, "total": total, **asdict(counts)}, at_once=at_once)
 
     told = False
-    pool = DecodePool(1, decode_limits(parts.settings), max_queued=1)
+    pool = DecodePool(1, decode_limits(parts.settings), max_queued=1, niceness=parts.settings.decode_niceness)
     try:
         for row in _rows(parts.engine, read):
             rehashed = _rehashed(parts, pool, row, counts, only_lacking=read is images.to_fill)

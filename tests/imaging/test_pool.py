@@ -28,6 +28,7 @@ from app.errors import (
 from app.fingerprints.whole import fingerprint
 from app.imaging import DecodeLimits, DecodePool
 from app.imaging.normalise import normalise
+from app.imaging.process import DecodeProcess
 from tests.imaging.drawn import encoded, jpeg_with_scans, png, scene
 
 SLOW = {"max_jpeg_scans": 10_000, "max_scanned_pixels": 10**12, "wall_seconds": 1.0}
@@ -199,13 +200,27 @@ def test_a_process_ends_when_its_parent_is_gone(make_pool):
 
 
 def test_a_process_whose_parent_went_while_it_started_says_nothing():
-    command = [sys.executable, "-P", "-m", "app.imaging.child", json.dumps(asdict(DecodeLimits()))]
+    command = [sys.executable, "-P", "-m", "app.imaging.child", json.dumps(asdict(DecodeLimits())), "0"]
     reader, writer = os.pipe()
     os.close(reader)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE) as child:
         os.close(writer)
         _, said = child.communicate(timeout=60)
     assert (child.returncode, said) == (0, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_every_thread_of_a_decoding_process_yields_by_as_much_as_is_asked():
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    process = DecodeProcess(DecodeLimits(), niceness=3)
+    try:
+        assert process.wait_ready(60)
+        threads = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
+        assert len(threads) > 2  # one writes renditions, one finds keypoints
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {own + 3}
+    finally:
+        process.discard()
+        process.wait()
 
 
 def test_a_process_inherits_no_secrets(make_pool, monkeypatch):
