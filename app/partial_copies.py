@@ -63,12 +63,14 @@ class Look:
 class PartialCopy:
     """An image that the picture has a part in common with, and the evidence.
 
-    `agreeing` int64[n] are the numbers of the picture's keypoints that agree with some of the image.
+    `agreeing` int64[n] are the numbers of the picture's keypoints that agree with some of the image. Where it was
+    not `seen`, for a rendition is lost, keypoints alone tell.
     """
 
     created_seq: int
     evidence: Evidence
     agreeing: NDArray[np.int64]
+    seen: bool = True
 
 
 def look_of_image(pictures: Pictures, image_id: UUID) -> Look:
@@ -214,18 +216,24 @@ def _laid(
                 [*(row.created_seq for row, _, _ in laid), *(() if begin else whole)]
             )
             agreeing_of = dict.fromkeys(told, _NONE)
+            picture = _opened(look) if told else None
             read = pictures.read_renditions([rows[seq].image_id for seq in told])
-            renditions = dict(zip(told, read, strict=True))
+            others = dict(zip(told, map(_grey, read), strict=True))
             for row, overlap, keypoints in laid:
-                told[row.created_seq] = _evidence(look, row, overlap, keypoints, renditions[row.created_seq])
+                other = others[row.created_seq]
+                told[row.created_seq] = _evidence(look, picture, row, other, overlap, keypoints)
                 agreeing_of[row.created_seq] = overlap.pairs[:, 0]
             for seq, evidence in told.items():
-                if seq in known and (evidence is None or evidence.score < DOUBTED_SCORE):
+                doubted = evidence is None or evidence.score < DOUBTED_SCORE
+                if seq in known and doubted and picture is not None and (other := others[seq]) is not None:
                     # As few keypoints agree by chance, and lay it wrong.
-                    as_whole = _evidence_of_whole(look, renditions[seq], TRANSFORMS[known[seq]])
+                    as_whole = examine_whole(picture, other, TRANSFORMS[known[seq]])
                     told[seq] = _better(evidence, as_whole)
+            blind = {seq for seq in told if picture is None or others[seq] is None}
             yield {
-                seq: None if evidence is None else PartialCopy(seq, evidence, agreeing_of[seq])
+                seq: None
+                if evidence is None
+                else PartialCopy(seq, evidence, agreeing_of[seq], seen=seq not in blind)
                 for seq, evidence in told.items()
             }
 
@@ -275,18 +283,14 @@ def _better(one: Evidence | None, other: Evidence | None) -> Evidence | None:
     return one if one.score >= other.score else replace(other, page=one.page)
 
 
-def _evidence_of_whole(look: Look, rendition: bytes | None, transform: str) -> Evidence | None:
-    """None also where a rendition is gone or damaged: then the hashes alone tell."""
-    picture, other = _opened(look), _grey(rendition)
-    if picture is None or other is None:
-        return None
-    return examine_whole(picture, other, transform)
-
-
 def _evidence(
-    look: Look, row: AnyRow, overlap: Overlap, keypoints: Keypoints, rendition: bytes | None
+    look: Look,
+    picture: Image.Image | None,
+    row: AnyRow,
+    other: Image.Image | None,
+    overlap: Overlap,
+    keypoints: Keypoints,
 ) -> Evidence | None:
-    picture, other = _opened(look), _grey(rendition)
     if picture is None or other is None:
         # Deleted meanwhile, and the match is not stored; or lost, and then what is like it is told all the same.
         lost = "the image asked about" if picture is None else "it"

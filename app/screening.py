@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from uuid import UUID
@@ -120,7 +121,19 @@ def screen_rows(
     showing = recognise(connection, index.templates, [row.created_seq for row in rows])
     # Last, for it marks the images as screened.
     read_at = max((row.change_seq for row in rows), default=0)
-    marked = matches.store_screening(connection, [row.id for row in rows], found, up_to=read_at)
+    marked = matches.store_screening(
+        connection,
+        [row.id for row in rows],
+        found,
+        up_to=read_at,
+        blind_ids=[each.row.id for each in looked if each.blind],
+        unseen=[
+            (other.id, each.row.id)
+            for each, earlier in zip(looked, others, strict=True)
+            for other in earlier
+            if other.created_seq in each.unseen
+        ],
+    )
     left = [row.created_seq for row in rows if row.id not in marked]
     if left and (changed := images.to_compare(connection, left)):
         if not tries:
@@ -131,12 +144,17 @@ def screen_rows(
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """An image and what the indexes know of those before it, by `created_seq`: copies of all, and of parts."""
+    """An image and what the indexes know of those before it, by `created_seq`: copies of all, and of parts.
+
+    Of parts nothing is known if it is `blind`, and little of those that are `unseen`: renditions are lost.
+    """
 
     row: AnyRow
     picture: Picture
     whole: Mapping[int, int]
     partial: Mapping[int, Evidence]
+    blind: bool
+    unseen: AbstractSet[int]
 
     @property
     def proposed(self) -> set[int]:
@@ -169,7 +187,14 @@ def _look_at(
             partial += beside_layouts(
                 connection, screening.pictures, look, partial, screening.rule, earlier, whole
             )
-        yield _Looked(row, query, whole, {found.created_seq: found.evidence for found in partial})
+        yield _Looked(
+            row,
+            query,
+            whole,
+            {found.created_seq: found.evidence for found in partial},
+            blind=look is None and _has_parts(row),
+            unseen={found.created_seq for found in partial if not found.seen},
+        )
 
 
 def _earlier_candidates(points: KeypointIndex, keypoints: Keypoints, *, before: int) -> Candidates:
@@ -199,10 +224,14 @@ def _earlier_matches(
     ]
 
 
+def _has_parts(row: AnyRow) -> bool:
+    """Whether it has keypoints. Those that are to be found yet are compared once a job has found them."""
+    return row.status == FINGERPRINTED and bool(row.keypoint_count)
+
+
 def _part_look(screening: Screening, row: AnyRow, keypoints: Keypoints | None) -> Look | None:
     """What is looked at of an image for parts that it has in common with others; None where that can't be."""
-    # Those that are to be found yet are compared once a job has found them.
-    if row.status != FINGERPRINTED or not row.keypoint_count:
+    if not _has_parts(row):
         return None
     if keypoints is not None:
         return look_of_upload(screening.pictures, row.image_id, keypoints, (row.width, row.height))

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from sqlalchemy import Connection, text
 
 from app import partial_copies
-from app.catalog import images
+from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
 from app.errors import Unavailable
 from app.fingerprints.keypoint_value import Keypoints
@@ -79,6 +79,59 @@ def test_a_damaged_rendition_keeps_no_later_image_from_being_compared(parts: Par
     assert [match.image_id for match in answer.matches.rows] == [stored[0].row.image_id]
     seqs = [answer.row.created_seq, stored[0].row.created_seq]
     screen(parts.engine, parts.intake.screening, seqs)  # as the sweep does with what was never answered
+
+
+@pytest.mark.parametrize("lost", ["the earlier", "the later", "both"])
+def test_what_was_seen_once_stays_where_it_can_not_be_looked_at_again(parts: Parts, lost: str) -> None:
+    whole = detailed(1)
+    pictures = parts.intake.pictures
+    assert isinstance(pictures, LocalPictures)
+    rows = []
+    for claim_id, picture in (("A", whole), ("B", whole.crop((60, 40, 560, 420)))):
+        upload = Upload("a.jpg", encoded(picture, quality=90))
+        rows += [
+            each.row for each in parts.intake.take(claim_id, [upload], client_id=None, labels={}).answers
+        ]
+    before = every_match(parts)
+    assert [match.kind for match in before] == ["edited_copy"]
+    for row, name in zip(rows, ("the earlier", "the later"), strict=True):
+        if lost in (name, "both"):
+            pictures.files(row.image_id).rendition.unlink()
+    screen(parts.engine, parts.intake.screening, [row.created_seq for row in rows])
+    assert every_match(parts) == before
+
+
+def test_what_is_found_anew_takes_the_place_of_what_was_seen(parts: Parts) -> None:
+    whole = detailed(1)
+    for claim_id, picture in (("A", whole), ("B", whole.crop((60, 40, 560, 420)))):
+        upload = Upload("a.jpg", encoded(picture, quality=90))
+        [answer] = parts.intake.take(claim_id, [upload], client_id=None, labels={}).answers
+    with parts.engine.begin() as connection:
+        connection.execute(text("UPDATE match SET kind = 'same_scene', rank = 4, rule_version = 1"))
+    screen(parts.engine, parts.intake.screening, [answer.row.created_seq])
+    assert [match.kind for match in every_match(parts)] == ["edited_copy"]
+    stranger = matches.NewMatch(
+        earlier_id=every_match(parts)[0].earlier_id,
+        later_id=answer.row.id,
+        kind="same_pixels",
+        rank=1,
+        nearest=0,
+        distances={},
+        transform="identity",
+        evidence={},
+        rule_version=99,
+    )
+    with session.autocommit(parts.engine) as connection:
+        up_to = answer.row.change_seq
+        for found, kinds in (([stranger], ["same_pixels"]), ([], [])):
+            blind_ids = [answer.row.id] if found else []
+            matches.store_screening(connection, [answer.row.id], found, up_to=up_to, blind_ids=blind_ids)
+            assert [match.kind for match in every_match(parts)] == kinds
+
+
+def every_match(parts: Parts) -> Sequence[AnyRow]:
+    with parts.engine.connect() as connection:
+        return connection.execute(text("SELECT * FROM match ORDER BY id")).all()
 
 
 @pytest.mark.parametrize(("found", "together"), [(0, [4, 8, 16, 12]), (30, [4, 3, 3]), (1000, [4, 1, 1])])

@@ -10,13 +10,20 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.catalog.rows import AnyRow
 
+# Of matches m: those that were seen once, and can't be looked at again.
+_STANDS = (
+    "m.evidence <> '{}' AND (m.later_id = ANY(:blind_ids) OR (m.earlier_id, m.later_id) IN ("
+    " SELECT u.earlier_id, u.later_id FROM unnest(CAST(:unseen_earlier AS bigint[]),"
+    "  CAST(:unseen_later AS bigint[])) AS u (earlier_id, later_id)))"
+)
+
 # One round trip in one transaction: the images are marked, matches that no longer hold go, those found are
 # stored or updated in place. The bulk form keeps the statement the same for one match and for ten thousand.
 # Both sides are locked against deletion, and those deleted meanwhile left out: the later ones by the UPDATE, the
 # others by KEY SHARE (a row that the statement itself updates can't be locked once more). What a crash of the
 # database loses of it, the sweep finds again: so the disk is not waited for.
 _STORE_SCREENING = text(
-    "SET LOCAL synchronous_commit = off;"
+    "SET LOCAL synchronous_commit = off;"  # noqa: S608 - constants
     " WITH found AS ("
     "  SELECT * FROM jsonb_to_recordset(:rows) AS n (match_id uuid, earlier_id bigint, later_id bigint,"
     "   kind text, rank smallint, nearest integer, distances jsonb, transform text, evidence jsonb,"
@@ -27,11 +34,12 @@ _STORE_SCREENING = text(
     " ), forgotten AS ("
     "  DELETE FROM match m USING later l WHERE m.later_id = l.id AND NOT EXISTS ("
     "   SELECT FROM found n WHERE n.earlier_id = m.earlier_id AND n.later_id = m.later_id)"
+    f"   AND NOT ({_STANDS})"
     " ), others AS ("
     "  SELECT id FROM image WHERE id = ANY(:other_ids) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE"
     " ), earlier AS ("
     "  SELECT id FROM others UNION ALL SELECT id FROM later"
-    " ), stored AS (INSERT INTO match"
+    " ), stored AS (INSERT INTO match AS m"
     "  (match_id, earlier_id, later_id, kind, rank, nearest, distances, transform, evidence, rule_version)"
     " SELECT n.match_id, n.earlier_id, n.later_id, n.kind, n.rank, n.nearest, n.distances, n.transform,"
     "  n.evidence, n.rule_version"
@@ -40,16 +48,17 @@ _STORE_SCREENING = text(
     " ON CONFLICT (earlier_id, later_id) DO UPDATE SET kind = excluded.kind, rank = excluded.rank,"
     "  nearest = excluded.nearest, distances = excluded.distances, transform = excluded.transform,"
     "  evidence = excluded.evidence, rule_version = excluded.rule_version"
+    f" WHERE excluded.rank < m.rank OR NOT ({_STANDS})"
     ") SELECT id FROM later"
 ).bindparams(bindparam("rows", type_=JSONB))
 
 _STORE_NOTHING_FOUND = text(
-    "SET LOCAL synchronous_commit = off;"
+    "SET LOCAL synchronous_commit = off;"  # noqa: S608 - constants
     " WITH later AS ("
     "  UPDATE image SET screened_at = clock_timestamp()"
     "  WHERE id = ANY(:later_ids) AND deleted_at IS NULL AND change_seq <= :up_to RETURNING id"
     " ), forgotten AS ("
-    "  DELETE FROM match m USING later l WHERE m.later_id = l.id"
+    f"  DELETE FROM match m USING later l WHERE m.later_id = l.id AND NOT ({_STANDS})"
     " ) SELECT id FROM later"
 )
 
@@ -122,15 +131,30 @@ EMPTY_PAGE = MatchPage(rows=(), total=0, verdict_rank=None, claims=0)
 
 
 def store_screening(
-    connection: Connection, image_row_ids: Sequence[int], found: Sequence[NewMatch], *, up_to: int
+    connection: Connection,
+    image_row_ids: Sequence[int],
+    found: Sequence[NewMatch],
+    *,
+    up_to: int,
+    blind_ids: Sequence[int] = (),
+    unseen: Sequence[tuple[int, int]] = (),
 ) -> set[int]:
     """Make `found` all the matches of these images with earlier ones, mark them as screened, and return which are.
 
     `up_to` is the newest change stamp that the images were read at: one that changed later, or is deleted, is left
     as it is. Matches that stand already are updated in place and keep their public id. `connection` is in
     autocommit mode: this is one transaction by itself, and draws no stamp.
+
+    What was seen once stays where it can't be looked at again: matches with evidence of the images `blind_ids`, and
+    of the pairs `unseen`, earlier and later, are neither forgotten nor made less.
     """
-    values = {"later_ids": sorted(image_row_ids), "up_to": up_to}
+    values = {
+        "later_ids": sorted(image_row_ids),
+        "up_to": up_to,
+        "blind_ids": list(blind_ids),
+        "unseen_earlier": [earlier for earlier, _ in unseen],
+        "unseen_later": [later for _, later in unseen],
+    }
     if not found:
         return set(connection.execute(_STORE_NOTHING_FOUND, values).scalars())
     values |= {
