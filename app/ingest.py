@@ -20,7 +20,7 @@ from app.catalog.rows import AnyRow
 from app.catalog.template_matches import ShownTemplates
 from app.catalog.templates import newest_stamp, switched_on
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
-from app.fingerprints.keypoint_value import Keypoints
+from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
 from app.fingerprints.value import colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.imaging import Decoders, Fingerprinted
@@ -305,13 +305,16 @@ class Intake:
                     known = switched_on(connection)
                 recognise(connection, known, replayed)
             unmade = 0 if known is None else known.unmade
-            return [
+            points = self.screening.keypoints.current or self.screening.keypoints.caught_up(connection)
+            lacking = points.lacking(KEYPOINTS)
+            answers = [
                 # A new image for which nothing was found needs no reading: only earlier ones are promised.
                 Answer(row, EMPTY_PAGE, NO_VERDICT, created=True, templates=ShownTemplates(pending=unmade))
                 if row.image_id in created and row.id not in matched
                 else _of_upload(connection, row, created=row.image_id in created, unmade=unmade)
                 for row in rows
             ]
+            return [replace(answer, parts_pending=lacking) for answer in answers] if lacking else answers
         except Exception as error:
             log.warning("stored images %s got no answer", [row.image_id for row in rows], exc_info=True)
             translated = session.translated(error)

@@ -63,6 +63,8 @@ class Answer:
     verdict: str
     created: bool = False
     templates: ShownTemplates = field(default_factory=ShownTemplates)
+    parts_pending: int = 0
+    """Of an upload: images whose keypoints are yet to be found. It was not compared with their parts."""
 
     @property
     def hub(self) -> int | None:

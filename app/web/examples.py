@@ -98,7 +98,7 @@ IMAGE: dict[str, Any] = {
     "templates": [SHOWN_TEMPLATE],
     "templates_pending": 0,
 }
-UPLOADED_IMAGE = IMAGE | {"created": True}
+UPLOADED_IMAGE = IMAGE | {"created": True, "parts_pending": 0}
 REJECTED_FILE: dict[str, Any] = {
     "position": 1,
     "file_name": "letter.docx",

@@ -139,6 +139,10 @@ class UploadedImage(Image):
     model_config = shown(examples.UPLOADED_IMAGE)
 
     created: bool
+    parts_pending: int = Field(
+        description="Stored images that were not compared with it by their parts: a job is finding their keypoints,"
+        " and compares all anew then. 0 but for some hours after an upgrade."
+    )
 
 
 class RejectedFile(BaseModel):
@@ -331,6 +335,7 @@ def upload_json(claim_id: str, outcome: Outcome, *, client_id: int | None = None
                 **image_members(answer, client_id)
                 | ({} if client_id in (None, answer.row.uploaded_by) else {"file_name": "", "labels": {}}),
                 created=answer.created,
+                parts_pending=answer.parts_pending,
             )
             for answer in outcome.answers
         ],

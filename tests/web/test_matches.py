@@ -190,10 +190,13 @@ def test_images_from_before_there_were_keypoints_are_matched_once_a_job_has_foun
     client: TestClient, parts: Parts, engine: Engine
 ) -> None:
     first = uploaded(client, "KD-1", encoded(photo()))
+    assert first["parts_pending"] == 0
     with engine.begin() as connection:
         connection.execute(text("UPDATE image SET keypoint_count = NULL; DELETE FROM image_keypoints"))
     second = uploaded(client, "KD-2", encoded(crop()))
     assert second["matches"] == []
+    assert second["parts_pending"] == 1
+    assert uploaded(client, "KD-2", encoded(crop()))["parts_pending"] == 1  # the same bytes once more
     params = {"hash": "keypoints", "image_id": second["image_id"]}
     assert_problem(client.get("/similar", params=params), 503)
     ask_for_fill(engine)
@@ -203,6 +206,7 @@ def test_images_from_before_there_were_keypoints_are_matched_once_a_job_has_foun
     shown = client.get(f"/images/{second['image_id']}").json()
     assert kinds(shown) == {"KD-1": "edited_copy"}
     assert shown["matches"][0]["image_id"] == first["image_id"]
+    assert uploaded(client, "KD-2", encoded(crop()))["parts_pending"] == 0
 
 
 def test_an_image_screened_by_the_sweep_has_the_matches_that_the_upload_would_have_told(
