@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
-from app import partial_copies
+from app import partial_copies, screening
 from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
 from app.errors import Unavailable
 from app.fingerprints.keypoint_value import Keypoints
 from app.index.set_tables import Hits
 from app.ingest import Upload
+from app.jobs.sweep import screen_unanswered
 from app.matching.evidence import of_whole
 from app.parts import Parts
 from app.removal import delete_image
@@ -132,6 +134,43 @@ def test_what_is_found_anew_takes_the_place_of_what_was_seen(parts: Parts) -> No
 def every_match(parts: Parts) -> Sequence[AnyRow]:
     with parts.engine.connect() as connection:
         return connection.execute(text("SELECT * FROM match ORDER BY id")).all()
+
+
+def test_an_image_that_can_not_be_compared_holds_up_none_after_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wholes = [Upload("a.jpg", encoded(detailed(seed))) for seed in range(3)]
+    crops = [Upload("b.jpg", encoded(detailed(seed).crop((60, 40, 560, 420)))) for seed in range(3)]
+    for claim_id, uploads in (("A", wholes), ("B", crops)):
+        answers = parts.intake.take(claim_id, uploads, client_id=None, labels={}).answers
+    rows = [answer.row for answer in answers]
+    with parts.engine.begin() as connection:
+        connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
+
+    def tripping(whole: bool) -> object:
+        def propose(index: object, query: object, rule: object, *, before: int) -> dict[int, int]:
+            if whole and before == rows[1].created_seq:
+                raise OperationalError("SELECT", {}, Exception("gone"))
+            if before == rows[1].created_seq:
+                raise ZeroDivisionError("a bug")
+            return {}
+
+        return propose
+
+    monkeypatch.setattr(screening, "propose", tripping(whole=False))
+    with pytest.raises(ZeroDivisionError):
+        screen_unanswered(parts.engine, parts.intake.screening, older_than_seconds=0)
+    assert f"the stamp {rows[1].created_seq} can't be compared" in caplog.text
+    assert [match.later_id for match in every_match(parts)] == [rows[0].id, rows[2].id]
+    with parts.engine.begin() as connection:
+        connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
+    monkeypatch.setattr(screening, "propose", tripping(whole=True))
+    with pytest.raises(OperationalError):
+        screen_unanswered(parts.engine, parts.intake.screening, older_than_seconds=0)
+    assert every_match(parts) == []
+    monkeypatch.undo()
+    assert screen_unanswered(parts.engine, parts.intake.screening, older_than_seconds=0) == 6
+    assert len(every_match(parts)) == 3
 
 
 @pytest.mark.parametrize(("found", "together"), [(0, [4, 8, 16, 12]), (30, [4, 3, 3]), (1000, [4, 1, 1])])

@@ -263,13 +263,14 @@ def earlier_candidates(
     return found
 
 
-def unscreened(connection: Connection, *, older_than_seconds: float, limit: int) -> Sequence[int]:
-    """Stamps of live images that were committed but never answered, oldest first."""
+def unscreened(connection: Connection, *, older_than_seconds: float, after: int, limit: int) -> Sequence[int]:
+    """Stamps of live images that were committed but never answered, oldest first, after one."""
     statement = (
         select(image.c.created_seq)
         .where(
             LIVE,
             image.c.screened_at.is_(None),
+            image.c.created_seq > after,
             image.c.uploaded_at < func.clock_timestamp() - dt.timedelta(seconds=older_than_seconds),
         )
         .order_by(image.c.created_seq)

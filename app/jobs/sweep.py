@@ -7,7 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
-from app.catalog import images, templates, workers
+from app.catalog import images, session, templates, workers
+from app.errors import Unavailable
 from app.screening import Screening, screen
 from app.storage import Pictures
 
@@ -26,16 +27,42 @@ def screen_unanswered(
     older_than_seconds: float = UNANSWERED_SECONDS,
     on_progress: Callable[[int], None] = lambda _done: None,
 ) -> int:
-    """Screen every live image that waits for it, in upload order; return how many."""
-    done = 0
+    """Screen every live image that waits for it, in upload order; return how many.
+
+    One that can't be screened holds up none after it: what it raised is raised at the end. Raises at once where the
+    database, or the storage of pictures, is away.
+    """
+    done = last = 0
+    failure: Exception | None = None
     while True:
         on_progress(done)
         with engine.connect() as connection:
-            seqs = images.unscreened(connection, older_than_seconds=older_than_seconds, limit=IMAGES_AT_ONCE)
+            seqs = images.unscreened(
+                connection, older_than_seconds=older_than_seconds, after=last, limit=IMAGES_AT_ONCE
+            )
         if not seqs:
-            return done
+            break
+        last = seqs[-1]
+        failures = _screen(engine, screening, seqs)
+        done += len(seqs) - len(failures)
+        failure = failure or next(iter(failures.values()), None)
+    if failure is not None:
+        raise failure
+    return done
+
+
+def _screen(engine: Engine, screening: Screening, seqs: Sequence[int]) -> dict[int, Exception]:
+    """Screen images, each by itself if they can't be all together; tell which can't, and why."""
+    try:
         screen(engine, screening, seqs)
-        done += len(seqs)
+    except Exception as error:
+        if isinstance(session.translated(error), Unavailable):
+            raise
+        if len(seqs) > 1:
+            return {failed: why for seq in seqs for failed, why in _screen(engine, screening, [seq]).items()}
+        log.exception("the image with the stamp %d can't be compared with those before it", seqs[0])
+        return {seqs[0]: error}
+    return {}
 
 
 def erase_orphans(
