@@ -457,7 +457,7 @@ def test_a_run_that_is_stopped_finishes_what_is_under_way(
     rule = claim_rule("regex", pattern=PATTERN)
     with Journal(tmp_path / "journal.jsonl") as journal:
         bulk = Bulk(parts.intake, journal, rule, Limits(), rule_digest="", at_once=2, stale_seconds=1800)
-        bulk._read_one = _stopping_after(bulk, 20)  # type: ignore[method-assign]
+        bulk._pipeline._read_one = _stopping_after(bulk, 20)  # type: ignore[method-assign]
         taken = list(bulk.take(list(inputs_of([str(folder)]))))
     assert bulk.broke_off
     assert len(taken) == len(stored(engine)) < 60
@@ -467,7 +467,7 @@ def test_a_run_that_is_stopped_finishes_what_is_under_way(
 
 
 def _stopping_after(bulk: Bulk, count: int) -> Callable[[Any], None]:
-    read = bulk._read_one
+    read = bulk._pipeline._read_one
     counted = iter(range(count))
 
     def read_one(source: Any) -> None:
