@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidCursor, InvalidValue
 from app.index.live import LiveIndex
-from app.search import Query, nearest_per_image
+from app.search import Query
+from app.search.searchers import nearest_per_image
 
 WORDS = st.integers(0, 2**64 - 1)
 

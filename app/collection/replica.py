@@ -76,6 +76,10 @@ class Replica(ABC, Generic[C]):
     def held(self) -> Contents:
         """All that is held; called while nothing is applied."""
 
+    @abstractmethod
+    def lacking(self, name: str) -> int:
+        """Number of images whose fingerprint of that name was not computed yet: a search would not find them."""
+
     def images_of(self, ids: np.ndarray) -> np.ndarray:
         """The `created_seq` of the image that each id int64[n] in `held` belongs to."""
         return ids
