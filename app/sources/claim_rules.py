@@ -11,13 +11,9 @@ from typing import Literal
 
 from app.claim_ids import checked_claim_id
 from app.errors import InvalidValue
+from app.labels import check_label_name, check_labels
 from app.sources.found import BETWEEN, Found, Refused, Skipped, as_text, file_names
 from app.sources.inputs import folder_name
-
-# What the label part of an upload may have, too.
-MAX_LABELS = 32
-MAX_LABEL_NAME_CHARACTERS = 64
-MAX_LABEL_VALUE_CHARACTERS = 256
 
 _NOT_IN_A_CLAIM_ID = re.compile(r"[^A-Za-z0-9._-]")
 _FIRST = re.compile(r"[^A-Za-z0-9]*")
@@ -118,7 +114,7 @@ def _from_pattern(pattern: str, on: str) -> Rule:
     if "claim" not in compiled.groupindex:
         raise InvalidValue("the pattern needs a group for the claim: (?P<claim>...)", field="pattern")
     for group in compiled.groupindex:
-        _check_label_name(group)
+        check_label_name(group)
 
     def from_pattern(item: Item) -> Claimed:
         texts = list(file_names(item)) if on == "name" else list(_subjects(item))
@@ -175,7 +171,7 @@ def _read_table(table: Path) -> dict[str, dict[str, str]]:
             if len(set(columns)) < len(columns):
                 raise InvalidValue(f"{table} has two columns of one name", field="claims")
             for column in filter(None, columns):  # a comma at the end of the line makes one without a name
-                _check_label_name(column)
+                check_label_name(column)
             lines: dict[str, dict[str, str]] = {}
             for row in rows:
                 line = {name: value or "" for name, value in row.items() if name}
@@ -207,31 +203,12 @@ def _real(path: str) -> str:
 
 
 def _with_columns(claim: str, columns: Mapping[str, str]) -> Claimed:
-    labels = {
-        name: _checked_label(name, value.strip())
-        for name, value in columns.items()
-        if name not in {"file", "claim", "date"} and value.strip()
-    }
-    if len(labels) > MAX_LABELS:
-        raise InvalidValue(f"more than {MAX_LABELS} labels", field="labels", limit=MAX_LABELS)
+    labels = check_labels(
+        {
+            name: as_text(value.strip())
+            for name, value in columns.items()
+            if name not in {"file", "claim", "date"} and value.strip()
+        }
+    )
     written_day = columns.get("date", "").strip()
     return _claimed(claim, day_of(written_day) if written_day else None, labels)
-
-
-def _check_label_name(name: str) -> None:
-    if not name.isprintable() or not 1 <= len(name) <= MAX_LABEL_NAME_CHARACTERS:
-        raise InvalidValue(
-            f"a label's name must have 1 to {MAX_LABEL_NAME_CHARACTERS} characters, no control characters",
-            field="labels",
-            limit=MAX_LABEL_NAME_CHARACTERS,
-        )
-
-
-def _checked_label(name: str, value: str) -> str:
-    if len(value) > MAX_LABEL_VALUE_CHARACTERS:
-        raise InvalidValue(
-            f"label {name} must have at most {MAX_LABEL_VALUE_CHARACTERS} characters",
-            field=f"labels.{name}",
-            limit=MAX_LABEL_VALUE_CHARACTERS,
-        )
-    return as_text(value)

@@ -14,6 +14,7 @@ from app.catalog.filters import Filter
 from app.catalog.occurrences import Owners
 from app.cursors import decode_cursor, encode_cursor
 from app.jobs.clustering import CLUSTERS, params_of
+from app.labels import check_labels
 from app.parts import Parts
 from app.patterns import (
     MOST_WEEKS,
@@ -31,7 +32,7 @@ from app.patterns import (
 from app.templates import MOST_TEMPLATES
 from app.web.access import QualityControl
 from app.web.filters import MAX_PER_PAGE, Filtered, Paged, checked_filter
-from app.web.form import check_labels, checked_body, read_body
+from app.web.form import checked_body, read_body
 from app.web.opaque import opaque_id
 from app.web.parts import Searches, WithParts
 from app.web.pattern_schemas import (
@@ -207,7 +208,7 @@ async def get_trends(
 
 def _question(body: Any) -> Question:
     asked = checked_body(NewClusters, body)
-    labels = check_labels(asked.labels, allow_null=False)
+    labels = check_labels(asked.labels)
     return question(
         fingerprint=asked.fingerprint,
         linkage=asked.linkage,

@@ -13,6 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.errors import InvalidValue, RequestTooLarge
 from app.ingest import Upload
+from app.labels import check_labels, storable
 from app.parts import Parts
 from app.storage.local import full_disk_is_an_answer
 
@@ -20,9 +21,6 @@ from app.storage.local import full_disk_is_an_answer
 SPOOL_BYTES = 8 * 1024 * 1024
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FILE_NAME_CHARACTERS = 255
-MAX_LABELS = 32
-MAX_LABEL_NAME_CHARACTERS = 64
-MAX_LABEL_VALUE_CHARACTERS = 256
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -116,7 +114,7 @@ def read_labels(value: str | None) -> dict[str, Any]:
     """Read the optional `labels` part: a JSON object of short texts, numbers and booleans."""
     if value is None:
         return {}
-    return check_labels(read_json(value, "labels"), allow_null=False)
+    return check_labels(read_json(value, "labels"))
 
 
 def read_json(value: str | bytes, field: str) -> Any:
@@ -149,43 +147,8 @@ def checked_body(model: type[Model], body: Any) -> Model:
         ) from error
 
 
-def check_labels(labels: Any, *, allow_null: bool) -> dict[str, Any]:
-    """Check names, values and number of labels; `allow_null` where null takes a label away."""
-    if not isinstance(labels, dict):
-        raise InvalidValue("labels must be a JSON object", field="labels")
-    if len(labels) > MAX_LABELS:
-        raise InvalidValue(f"more than {MAX_LABELS} labels", field="labels", limit=MAX_LABELS)
-    for name, value in labels.items():
-        if not storable(name) or not 1 <= len(name) <= MAX_LABEL_NAME_CHARACTERS:
-            raise InvalidValue(
-                f"a label's name must have 1 to {MAX_LABEL_NAME_CHARACTERS} characters, no control characters",
-                field="labels",
-                limit=MAX_LABEL_NAME_CHARACTERS,
-            )
-        if value is None and allow_null:
-            continue
-        if isinstance(value, str):
-            if len(value) > MAX_LABEL_VALUE_CHARACTERS or not storable(value):
-                raise InvalidValue(
-                    f"label {name} must have at most {MAX_LABEL_VALUE_CHARACTERS} characters, no control"
-                    " characters",
-                    field=f"labels.{name}",
-                    limit=MAX_LABEL_VALUE_CHARACTERS,
-                )
-        elif not isinstance(value, bool | int | float) or abs(value) > 2**53:
-            raise InvalidValue(
-                f"label {name} must be a text, a boolean, or a number of at most 2^53", field=f"labels.{name}"
-            )
-    return labels
-
-
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
-
-
-def storable(value: str) -> bool:
-    """Whether PostgreSQL's jsonb and a terminal can take it: no control characters, no lone surrogates."""
-    return not any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value)
 
 
 def _file_name(value: str | None) -> str:

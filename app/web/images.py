@@ -16,12 +16,13 @@ from app.catalog.rows import AnyRow
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound
 from app.explanation import hashes_of_image, hashes_of_pair
+from app.labels import check_label_count, check_labels
 from app.parts import Parts
 from app.regions import regions_of_image
 from app.removal import delete_image
 from app.screening import answer_image, verdict_of
 from app.web.access import Admin, Reader, check_own, own_client
-from app.web.form import MAX_LABELS, check_labels, read_body
+from app.web.form import read_body
 from app.web.match_schemas import matches_json
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
@@ -190,8 +191,7 @@ def _patch(image_id: str, changes: dict[str, Any], caller: Caller, parts: WithPa
             raise NotFound(f"no image {image_id}", field="image_id")
         row = rows[0]
         labels = {name: value for name, value in (row.labels | changes).items() if value is not None}
-        if len(labels) > MAX_LABELS:
-            raise InvalidValue(f"more than {MAX_LABELS} labels", field="labels", limit=MAX_LABELS)
+        check_label_count(labels)
         images.set_labels(connection, row.image_id, labels)
         # Names alone: the log keeps them when the image, and with it what its labels say, is deleted.
         events.log_event(

@@ -12,9 +12,10 @@ from app.catalog import events, images, jobs
 from app.catalog.filters import Filter
 from app.errors import Conflict, NotFound
 from app.jobs.report import DUPLICATES, is_outdated, params_of
+from app.labels import check_labels
 from app.web.access import QualityControl
 from app.web.filters import Day, checked_filter
-from app.web.form import check_labels, checked_body, read_body
+from app.web.form import checked_body, read_body
 from app.web.opaque import opaque_id
 from app.web.parts import WithParts
 from app.web.pictures import PRIVATE
@@ -76,7 +77,7 @@ async def start_duplicates(
     were not compared with all others by then.
     """
     asked = checked_body(NewReport, await read_body(request))
-    labels = check_labels(asked.labels, allow_null=False)
+    labels = check_labels(asked.labels)
     params = params_of(asked.format, checked_filter(Filter(labels, asked.from_day, asked.to_day)))
 
     def start() -> Job:

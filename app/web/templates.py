@@ -16,6 +16,7 @@ from app.catalog.occurrences import Owners
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import InvalidValue, NotFound, Unavailable
 from app.jobs.history import TEMPLATES, ask_for_scan
+from app.labels import storable
 from app.matching.regions import Box
 from app.parts import Parts
 from app.patterns import Occurrence, draw_sheet, occurrences_of
@@ -30,7 +31,7 @@ from app.templates import (
 )
 from app.web.access import QualityControl
 from app.web.filters import Filtered, Paged
-from app.web.form import Form, read_body, read_form, read_json, storable
+from app.web.form import Form, read_body, read_form, read_json
 from app.web.opaque import opaque_id
 from app.web.parts import Searches, Uploads, WithParts
 from app.web.pattern_schemas import (
