@@ -88,9 +88,7 @@ def score_of(copy: Looked, own: Looked, placed: NDArray[np.float64]) -> float | 
     overlap = find_overlap(copy.points, copy.grey.size, own.stored, own.grey.size)
     if overlap is None:
         return None
-    found = align(
-        copy.grey, own.grey, overlap.homography, overlap.similarity, negative="negative" in overlap.state
-    )
+    found = align(copy.grey, own.grey, overlap.starts(), negative="negative" in overlap.state)
     if found is None:
         return None
     # The places that the photo's keypoints have in the copy, and where these are said to be in the photo.

@@ -7,6 +7,7 @@ stuck over some of them. Of pictures that only have keypoints in common few are;
 photographed again, blocks that are alike lie beside where they should, for the camera stood elsewhere.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +85,7 @@ class Alignment:
 
 
 def align(
-    query: Image.Image, stored: Image.Image, *starts: Homography, negative: bool = False
+    query: Image.Image, stored: Image.Image, starts: Iterable[Homography], *, negative: bool = False
 ) -> Alignment | None:
     """Lay a picture of mode L on another one, from about where it lies; None where they hardly overlap.
 

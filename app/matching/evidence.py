@@ -196,7 +196,7 @@ def examine_whole(picture: Image.Image, other: Image.Image, transform: str) -> E
     """Lay a picture of mode L on another one as a whole, turned by one of `orientation.TRANSFORMS`."""
     own, their = without_impulses(picture, other)
     whole = of_whole(transform, picture.size, other.size)
-    found = align(own, their, whole.homography, negative=False)
+    found = align(own, their, [whole.homography])
     if found is None:
         return None
     return replace(
@@ -220,8 +220,8 @@ def _examined(
     overlap: Overlap,
     other_keypoints: Keypoints,
 ) -> Evidence | None:
-    starts = overlap.homography, overlap.similarity
-    found = align(picture, other, *starts, negative=bool(STATES.index(overlap.state) & 2))
+    negative = bool(STATES.index(overlap.state) & 2)
+    found = align(picture, other, overlap.starts(), negative=negative)
     if found is None:
         return None
     return _evidence(found, keypoints, picture.size, overlap, other_keypoints, other.size)

@@ -201,9 +201,9 @@ def test_where_a_pattern_repeats_the_similarity_is_of_one_period(state):
     found = find_overlap(query, QUERY, stored, STORED)
     assert found is not None
     assert found.count > 9
-    right = farthest_off(found.similarity[:2], affine, QUERY)
+    right = farthest_off(found.closely()[:2], affine, QUERY)
     period_off = affine + np.array([[0, 0, 0], [0, 0, 14.0]])
-    assert min(right, farthest_off(found.similarity[:2], period_off, QUERY)) < 1e-3
+    assert min(right, farthest_off(found.closely()[:2], period_off, QUERY)) < 1e-3
 
 
 @settings(max_examples=60, deadline=None)
@@ -228,7 +228,7 @@ def test_a_copy_among_others_is_found_where_it_is_in_every_state(
     assert found is not None
     assert found.state == STATES[state]
     assert farthest_off(found.homography[:2], affine, QUERY) < 1e-3
-    assert farthest_off(found.similarity[:2], affine, QUERY) < 1e-3
+    assert farthest_off(found.closely()[:2], affine, QUERY) < 1e-3
     paired = np.column_stack([np.arange(shared), outliers + np.arange(shared)])
     assert sorted(found.pairs.tolist()) == paired.tolist()
     # Places of which two fall on one of 256 x 256 count once.
