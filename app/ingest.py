@@ -260,6 +260,13 @@ class Intake:
             # Where the commit may have gone through unseen, the files stay: the sweep erases them if it did not.
             self.refuse(*(item for item in arrivals if item.image_id not in fates.created | fates.unknown))
 
+    def _without_keypoints(self, connection: Connection) -> int:
+        """Number of images that can't be compared by their parts yet; 0 but after an upgrade."""
+        known = self.screening.keypoints.current
+        if known is not None and not known.lacking(KEYPOINTS):
+            return 0
+        return images.count_to_fill(connection)
+
     def _insert(self, connection: Connection, new: Sequence[NewImage], fates: "_Fates") -> list[AnyRow]:
         """Return the live row of each image in its order, and tell the fate of all."""
         # The same bytes twice for one claim are one row, listed twice.
@@ -293,6 +300,8 @@ class Intake:
         """Screen what is not screened yet, and read the matches. The images are stored whatever happens here."""
         waiting = {row.id: row for row in rows if row.screened_at is None}
         try:
+            # Before it is searched: what is found meanwhile is not compared.
+            lacking = self._without_keypoints(connection)
             matched: set[int] = set()
             if waiting:
                 matched = screen_rows(connection, self.screening, list(waiting.values()), keypoints)
@@ -305,8 +314,6 @@ class Intake:
                     known = switched_on(connection)
                 recognise(connection, known, replayed)
             unmade = 0 if known is None else known.unmade
-            points = self.screening.keypoints.current or self.screening.keypoints.caught_up(connection)
-            lacking = points.lacking(KEYPOINTS)
             answers = [
                 # A new image for which nothing was found needs no reading: only earlier ones are promised.
                 Answer(row, EMPTY_PAGE, NO_VERDICT, created=True, templates=ShownTemplates(pending=unmade))
@@ -314,7 +321,7 @@ class Intake:
                 else _of_upload(connection, row, created=row.image_id in created, unmade=unmade)
                 for row in rows
             ]
-            return [replace(answer, parts_pending=lacking) for answer in answers] if lacking else answers
+            return [replace(each, parts_pending=lacking) for each in answers] if lacking else answers
         except Exception as error:
             log.warning("stored images %s got no answer", [row.image_id for row in rows], exc_info=True)
             translated = session.translated(error)

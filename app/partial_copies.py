@@ -63,14 +63,12 @@ class Look:
 class PartialCopy:
     """An image that the picture has a part in common with, and the evidence.
 
-    `agreeing` int64[n] are the numbers of the picture's keypoints that agree with some of the image. Where it was
-    not `seen`, for a rendition is lost, keypoints alone tell.
+    `agreeing` int64[n] are the numbers of the picture's keypoints that agree with some of the image.
     """
 
     created_seq: int
     evidence: Evidence
     agreeing: NDArray[np.int64]
-    seen: bool = True
 
 
 def look_of_image(pictures: Pictures, image_id: UUID) -> Look:
@@ -123,6 +121,7 @@ def partial_copies(
     candidates: Candidates,
     rule: Rule,
     known: Mapping[int, int] = MappingProxyType({}),
+    unseen: set[int] | None = None,
 ) -> list[PartialCopy]:
     """Those of the images that `agreeing_images` left, best first, that a picture has a part in common with.
 
@@ -130,7 +129,10 @@ def partial_copies(
     for evidence: where no keypoints agree, or what they tell is doubtful, laid on each other as wholes. More of
     them while some differ, by the rule, and more of the others while most match. Images deleted meanwhile are left
     out. Where most of the best only have a layout in common with the picture, `beside_layouts` finds more.
+
+    Where a rendition is lost keypoints alone tell: `unseen` gets the `created_seq` of such images, told of or not.
     """
+    unseen = set() if unseen is None else unseen
     states = dict(zip(candidates.owners.tolist(), candidates.states.tolist(), strict=True))
     spoken_for = [seq for seq in states if seq in known]
     silent = [seq for seq in known if seq not in states]
@@ -143,7 +145,7 @@ def partial_copies(
     ):
         looked_at = 0
         # Hundreds of copies of one picture are not all laid on it, but none is missed that strangers hide.
-        for told in _laid(connection, pictures, look, seqs, at_once, states, known):
+        for told in _laid(connection, pictures, look, seqs, at_once, states, known, unseen):
             told_of = [copy for copy in told.values() if copy is not None]
             found += told_of
             looked_at += len(told)
@@ -160,6 +162,7 @@ def beside_layouts(
     rule: Rule,
     propose: Callable[[Keypoints], Candidates],
     known: Iterable[int] = (),
+    unseen: set[int] | None = None,
 ) -> list[PartialCopy]:
     """What else a picture has a part in common with, if much of what was `found` only has a layout in common.
 
@@ -181,7 +184,7 @@ def beside_layouts(
     numbers = np.flatnonzero(others)
     return [
         replace(copy, agreeing=numbers[copy.agreeing])
-        for copy in partial_copies(connection, pictures, rest, candidates, rule)
+        for copy in partial_copies(connection, pictures, rest, candidates, rule, unseen=unseen)
     ]
 
 
@@ -201,6 +204,7 @@ def _laid(
     at_once: int,
     states: Mapping[int, int],
     known: Mapping[int, int],
+    unseen: set[int],
 ) -> Iterator[dict[int, PartialCopy | None]]:
     """Images by `created_seq`, so many compared at once, and of those that overlap MOST_EXAMINED laid on the
     picture at once."""
@@ -229,11 +233,9 @@ def _laid(
                     # As few keypoints agree by chance, and lay it wrong.
                     as_whole = examine_whole(picture, other, TRANSFORMS[known[seq]])
                     told[seq] = _better(evidence, as_whole)
-            blind = {seq for seq in told if picture is None or others[seq] is None}
+            unseen.update(seq for seq in told if picture is None or others[seq] is None)
             yield {
-                seq: None
-                if evidence is None
-                else PartialCopy(seq, evidence, agreeing_of[seq], seen=seq not in blind)
+                seq: None if evidence is None else PartialCopy(seq, evidence, agreeing_of[seq])
                 for seq, evidence in told.items()
             }
 

@@ -148,7 +148,8 @@ def screen_rows(
 class _Looked:
     """An image and what the indexes know of those before it, by `created_seq`: copies of all, and of parts.
 
-    Of parts nothing is known if it is `blind`, and little of those that are `unseen`: renditions are lost.
+    Of parts nothing is known if it is `blind`, its rendition lost or its keypoints yet to be found, and little of
+    those `unseen`, whose renditions are lost.
     """
 
     row: AnyRow
@@ -181,21 +182,19 @@ def _look_at(
         query = _picture(row, turned_from_bytes(row.turned))
         whole = propose(index, query, screening.rule, before=row.created_seq)
         partial: list[PartialCopy] = []
+        unseen: set[int] = set()
         if look is not None:
             earlier = functools.partial(_earlier_candidates, points, before=row.created_seq)
-            partial = partial_copies(
-                connection, screening.pictures, look, next(candidates), screening.rule, whole
-            )
-            partial += beside_layouts(
-                connection, screening.pictures, look, partial, screening.rule, earlier, whole
-            )
+            pictures, rule = screening.pictures, screening.rule
+            partial = partial_copies(connection, pictures, look, next(candidates), rule, whole, unseen)
+            partial += beside_layouts(connection, pictures, look, partial, rule, earlier, whole, unseen)
         yield _Looked(
             row,
             query,
             whole,
             {found.created_seq: found.evidence for found in partial},
-            blind=look is None and _has_parts(row),
-            unseen={found.created_seq for found in partial if not found.seen},
+            blind=look is None and row.status == FINGERPRINTED and row.keypoint_count != 0,
+            unseen=unseen,
         )
 
 
@@ -226,14 +225,10 @@ def _earlier_matches(
     ]
 
 
-def _has_parts(row: AnyRow) -> bool:
-    """Whether it has keypoints. Those that are to be found yet are compared once a job has found them."""
-    return row.status == FINGERPRINTED and bool(row.keypoint_count)
-
-
 def _part_look(screening: Screening, row: AnyRow, keypoints: Keypoints | None) -> Look | None:
     """What is looked at of an image for parts that it has in common with others; None where that can't be."""
-    if not _has_parts(row):
+    # Those that are to be found yet are compared once a job has found them.
+    if row.status != FINGERPRINTED or not row.keypoint_count:
         return None
     if keypoints is not None:
         return look_of_upload(screening.pictures, row.image_id, keypoints, (row.width, row.height))

@@ -1,6 +1,6 @@
 """What uploads are told of pictures that are alike and no copies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +14,11 @@ from sqlalchemy.exc import OperationalError
 from app import partial_copies, screening
 from app.catalog import images, matches, session
 from app.catalog.rows import AnyRow
-from app.errors import Unavailable
+from app.errors import StorageFull, Unavailable
 from app.fingerprints.keypoint_value import Keypoints
 from app.index.set_tables import Hits
 from app.ingest import Upload
+from app.jobs import sweep
 from app.jobs.sweep import screen_unanswered
 from app.matching.evidence import of_whole
 from app.parts import Parts
@@ -83,22 +84,64 @@ def test_a_damaged_rendition_keeps_no_later_image_from_being_compared(parts: Par
     screen(parts.engine, parts.intake.screening, seqs)  # as the sweep does with what was never answered
 
 
+def cropped(whole: Image.Image) -> Image.Image:
+    return whole.crop((60, 40, 560, 420))
+
+
+def smaller(whole: Image.Image) -> Image.Image:
+    return whole.resize((whole.width // 2, whole.height // 2))
+
+
 @pytest.mark.parametrize("lost", ["the earlier", "the later", "both"])
-def test_what_was_seen_once_stays_where_it_can_not_be_looked_at_again(parts: Parts, lost: str) -> None:
-    whole = detailed(1)
+@pytest.mark.parametrize(
+    ("whole", "edited", "kind"),
+    [
+        (detailed(1), cropped, "edited_copy"),
+        (detailed(1), smaller, "near_duplicate"),
+        (detailed(1), smaller, "same_scene"),
+        (drawn(4, (480, 360)), smaller, "near_duplicate"),  # in which no keypoint agrees
+    ],
+)
+def test_what_was_seen_once_stays_where_it_can_not_be_looked_at_again(
+    parts: Parts, lost: str, whole: Image.Image, edited: Callable[[Image.Image], Image.Image], kind: str
+) -> None:
     pictures = parts.intake.pictures
     assert isinstance(pictures, LocalPictures)
     rows = []
-    for claim_id, picture in (("A", whole), ("B", whole.crop((60, 40, 560, 420)))):
+    for claim_id, picture in (("A", whole), ("B", edited(whole))):
+        upload = Upload("a.jpg", encoded(picture, quality=90))
+        rows += [
+            each.row for each in parts.intake.take(claim_id, [upload], client_id=None, labels={}).answers
+        ]
+    if kind == "same_scene":  # as if what hashes call near was seen to differ
+        with parts.engine.begin() as connection:
+            connection.execute(text("UPDATE match SET kind = 'same_scene', rank = 4"))
+    before = every_match(parts)
+    assert [match.kind for match in before] == [kind]
+    assert before[0].evidence
+    for row, name in zip(rows, ("the earlier", "the later"), strict=True):
+        if lost in (name, "both"):
+            pictures.files(row.image_id).rendition.unlink()
+    screen(parts.engine, parts.intake.screening, [row.created_seq for row in rows])
+    assert every_match(parts) == before
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_was_seen_once_stays_while_keypoints_are_yet_to_be_found(parts: Parts, number: int) -> None:
+    rows = []
+    for claim_id, picture in (("A", detailed(1)), ("B", cropped(detailed(1)))):
         upload = Upload("a.jpg", encoded(picture, quality=90))
         rows += [
             each.row for each in parts.intake.take(claim_id, [upload], client_id=None, labels={}).answers
         ]
     before = every_match(parts)
     assert [match.kind for match in before] == ["edited_copy"]
-    for row, name in zip(rows, ("the earlier", "the later"), strict=True):
-        if lost in (name, "both"):
-            pictures.files(row.image_id).rendition.unlink()
+    with parts.engine.begin() as connection:
+        values = {"id": rows[number].id}
+        connection.execute(text("UPDATE image SET keypoint_count = NULL WHERE id = :id"), values)
+        connection.execute(
+            text("DELETE FROM image_keypoints WHERE created_seq = :seq"), {"seq": rows[number].created_seq}
+        )
     screen(parts.engine, parts.intake.screening, [row.created_seq for row in rows])
     assert every_match(parts) == before
 
@@ -136,6 +179,10 @@ def every_match(parts: Parts) -> Sequence[AnyRow]:
         return connection.execute(text("SELECT * FROM match ORDER BY id")).all()
 
 
+class OutOfTime(Exception):
+    pgcode = session.CANCELED
+
+
 def test_an_image_that_can_not_be_compared_holds_up_none_after_it(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,27 +194,34 @@ def test_an_image_that_can_not_be_compared_holds_up_none_after_it(
     with parts.engine.begin() as connection:
         connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
 
-    def tripping(whole: bool) -> object:
-        def propose(index: object, query: object, rule: object, *, before: int) -> dict[int, int]:
-            if whole and before == rows[1].created_seq:
-                raise OperationalError("SELECT", {}, Exception("gone"))
+    def tripping(raised: Exception) -> object:
+        def propose(_index: object, _query: object, _rule: object, *, before: int) -> dict[int, int]:
             if before == rows[1].created_seq:
-                raise ZeroDivisionError("a bug")
+                raise raised
             return {}
 
         return propose
 
-    monkeypatch.setattr(screening, "propose", tripping(whole=False))
+    for bug in (ZeroDivisionError("a bug"), OperationalError("SELECT", {}, OutOfTime())):
+        monkeypatch.setattr(screening, "propose", tripping(bug))
+        with pytest.raises(type(bug)):
+            screen_unanswered(parts.engine, parts.intake.screening, older_than_seconds=0)
+        assert f"the stamp {rows[1].created_seq} can't be compared" in caplog.text
+        assert [match.later_id for match in every_match(parts)] == [rows[0].id, rows[2].id]
+        with parts.engine.begin() as connection:
+            connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
+    for away in (OperationalError("SELECT", {}, Exception("gone")), StorageFull("full")):
+        monkeypatch.setattr(screening, "propose", tripping(away))
+        with pytest.raises(type(away)):
+            screen_unanswered(parts.engine, parts.intake.screening, older_than_seconds=0)
+        assert every_match(parts) == []
+    monkeypatch.setattr(sweep, "MOST_FAILURES", 1)
+    monkeypatch.setattr(screening, "propose", tripping(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):
         screen_unanswered(parts.engine, parts.intake.screening, older_than_seconds=0)
-    assert f"the stamp {rows[1].created_seq} can't be compared" in caplog.text
-    assert [match.later_id for match in every_match(parts)] == [rows[0].id, rows[2].id]
+    assert [match.later_id for match in every_match(parts)] == [rows[0].id]
     with parts.engine.begin() as connection:
         connection.execute(text("DELETE FROM match; UPDATE image SET screened_at = NULL"))
-    monkeypatch.setattr(screening, "propose", tripping(whole=True))
-    with pytest.raises(OperationalError):
-        screen_unanswered(parts.engine, parts.intake.screening, older_than_seconds=0)
-    assert every_match(parts) == []
     monkeypatch.undo()
     assert screen_unanswered(parts.engine, parts.intake.screening, older_than_seconds=0) == 6
     assert len(every_match(parts)) == 3

@@ -351,6 +351,12 @@ def to_fill(connection: Connection, seq: int, limit: int) -> Sequence[AnyRow]:
     return connection.execute(statement).all()
 
 
+def count_to_fill(connection: Connection) -> int:
+    """Number of live images whose keypoints are yet to be found."""
+    statement = select(func.count()).select_from(image).where(LIVE, image.c.keypoint_count.is_(None))
+    return connection.execute(statement).scalar_one()
+
+
 def count_not_compared(connection: Connection, fingerprint: str) -> int:
     """Number of live images that templates by one fingerprint were not compared with yet."""
     lacking = image.c.keypoint_count if fingerprint == KEYPOINTS else image.c.pattern

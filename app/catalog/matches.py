@@ -9,13 +9,18 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.catalog.rows import AnyRow
+from app.matching.kinds import KINDS
 
-# Of matches m: those that were seen once, and can't be looked at again.
+# Of matches m: those that were seen once, and can't be looked at again, or not yet.
 _STANDS = (
     "m.evidence <> '{}' AND (m.later_id = ANY(:blind_ids) OR (m.earlier_id, m.later_id) IN ("
     " SELECT u.earlier_id, u.later_id FROM unnest(CAST(:unseen_earlier AS bigint[]),"
-    "  CAST(:unseen_later AS bigint[])) AS u (earlier_id, later_id)))"
+    "  CAST(:unseen_later AS bigint[])) AS u (earlier_id, later_id))"
+    " OR EXISTS (SELECT FROM image i"
+    "  WHERE i.id = m.earlier_id AND i.status = 'fingerprinted' AND i.keypoint_count IS NULL))"
 )
+# What bytes and pixels tell needs no look; that hashes are near may be what a look has contradicted.
+_SURE_RANKS = KINDS.index("near_duplicate")
 
 # One round trip in one transaction: the images are marked, matches that no longer hold go, those found are
 # stored or updated in place. The bulk form keeps the statement the same for one match and for ten thousand.
@@ -48,7 +53,7 @@ _STORE_SCREENING = text(
     " ON CONFLICT (earlier_id, later_id) DO UPDATE SET kind = excluded.kind, rank = excluded.rank,"
     "  nearest = excluded.nearest, distances = excluded.distances, transform = excluded.transform,"
     "  evidence = excluded.evidence, rule_version = excluded.rule_version"
-    f" WHERE excluded.rank < m.rank OR NOT ({_STANDS})"
+    f" WHERE excluded.rank < least(m.rank, {_SURE_RANKS}) OR NOT ({_STANDS})"
     ") SELECT id FROM later"
 ).bindparams(bindparam("rows", type_=JSONB))
 
@@ -145,8 +150,9 @@ def store_screening(
     as it is. Matches that stand already are updated in place and keep their public id. `connection` is in
     autocommit mode: this is one transaction by itself, and draws no stamp.
 
-    What was seen once stays where it can't be looked at again: matches with evidence of the images `blind_ids`, and
-    of the pairs `unseen`, earlier and later, are neither forgotten nor made less.
+    What was seen once stays where it can't be looked at again: matches with evidence of the images `blind_ids`, of
+    the pairs `unseen`, earlier and later, and with images whose keypoints are yet to be found. Only the same bytes
+    or pixels take their place.
     """
     values = {
         "later_ids": sorted(image_row_ids),

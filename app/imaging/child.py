@@ -49,9 +49,10 @@ class Decoder:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
     def yield_to_others(self, niceness: int) -> None:
-        """Let others go first on busy cores. Linux has a priority for each thread."""
+        """Let others go first on busy cores."""
         os.nice(niceness)
-        for thread in (self._writer, self._beside):
+        # Linux has a priority for each thread.
+        for thread in (self._writer, self._beside) if sys.platform == "linux" else ():
             thread.submit(os.nice, niceness).result()
 
     def answer(self, task: dict[str, str | None]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class DecodePool:
     thread. Raises StartupError when the limits allow a format whose decoder is not installed.
     """
 
-    def __init__(self, processes: int, limits: DecodeLimits, max_queued: int, *, niceness: int = 0):
+    def __init__(self, processes: int, limits: DecodeLimits, max_queued: int, *, niceness: int = 2):
         if limits.allow_heic and importlib.util.find_spec("pillow_heif") is None:
             raise StartupError("ALLOW_HEIC is on, but its decoder is missing: install claimprint[heic].")
         self.limits = limits

@@ -41,7 +41,7 @@ class NotAcceptedError(Exception):
 class DecodeProcess:
     """A running child. One caller at a time may `exchange`; `kill` is for any thread."""
 
-    def __init__(self, limits: DecodeLimits, niceness: int = 0):
+    def __init__(self, limits: DecodeLimits, niceness: int):
         self.limits = limits
         self._frames = protocol.Frames()
         self._reaping = threading.Lock()

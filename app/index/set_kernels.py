@@ -1,6 +1,6 @@
 """The compiled loops that search the tables of an index over sets; see `set_table_kernels`, and `kernels`.
 
-What is compared first is one run of memory for each key. So a search reads nothing at random but where keys begin
+What is compared is one or two runs of memory for each key. So a search reads nothing at random but where keys begin
 and where their hashes do. It sees keys in their order, roughly: then those of many queries lie near each other. And
 it has both come near while it compares those before.
 
@@ -305,7 +305,7 @@ def _search_band(
         whose, key = np.int64(seen[place] >> np.uint64(32)), seen[place] & _LOW
         query = turned[whose]
         near = radius - _popcount(key ^ query >> down)
-        if end - begin <= _MANY and not _any_near(low, begin, end, query, near):
+        if begin == end or (end - begin <= _MANY and not _any_near(low, begin, end, query, near)):
             continue
         _ask_for(rest, begin)
         _ask_for(rest, end - 1)

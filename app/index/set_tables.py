@@ -2,9 +2,9 @@
 
 As `multi_index`, in three bands, but what tells of a hash is in its place in a table: the key it stands under is
 21 bits of it at most and 16 at least, so that 48 more, beside it, make it whole. A table is thus compared without
-a look elsewhere, and 32 bits of each hash do for nearly all. Only the first table knows the positions of hashes;
-what the others find is looked up there. Hashes are in the order of the sets they belong to, so that the set and
-the place within it follow from the position.
+a look elsewhere; of keys with few hashes 32 bits do for nearly all. Only the first table knows the positions of
+hashes; what the others find is looked up there. Hashes are in the order of the sets they belong to, so that the set
+and the place within it follow from the position.
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
 """Computing fingerprints of stored images anew: of all of them, or of those that lack some."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,9 +19,10 @@ from app.imaging import Fingerprinted
 from app.imaging.pool import DecodePool
 from app.ingest import pixel_columns
 from app.jobs.progress import Progress
-from app.jobs.sweep import screen_unanswered
+from app.jobs.sweep import screen_or_tell, screen_unanswered
 from app.parts import Parts
-from app.screening import screen
+
+log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 200
 CLEARED_AT_ONCE = 5000
@@ -166,7 +168,9 @@ def _store(parts: Parts, counts: Counts, rehashed: images.Rehashed) -> None:
     counts.changed += 1
     with parts.engine.begin() as connection:
         images.store_rehash(connection, rehashed)
-    screen(parts.engine, parts.intake.screening, [rehashed.created_seq])
+    error = screen_or_tell(parts.engine, parts.intake.screening, [rehashed.created_seq])
+    if error is not None:  # all others are stored anew all the same, and the sweep tells of it
+        log.error("the image with the stamp %d can't be compared", rehashed.created_seq, exc_info=error)
 
 
 def _moved(row: AnyRow, values: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from app.catalog import images, session, templates, workers
-from app.errors import Unavailable
+from app.errors import ClaimprintError
 from app.screening import Screening, screen
 from app.storage import Pictures
 
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 # An upload under way screens its images itself well before that.
 UNANSWERED_SECONDS = 15.0
 IMAGES_AT_ONCE = 100
+MOST_FAILURES = 8
+"""In a row: then it is not one image, but what compares them."""
 FILES_AT_ONCE = 500
 
 
@@ -29,11 +31,11 @@ def screen_unanswered(
 ) -> int:
     """Screen every live image that waits for it, in upload order; return how many.
 
-    One that can't be screened holds up none after it: what it raised is raised at the end. Raises at once where the
-    database, or the storage of pictures, is away.
+    One that can't be screened holds up none after it: what it raised is raised at the end, or once several in a row
+    can't be. Raises at once where the database, or the storage of pictures, is away or full.
     """
     done = last = 0
-    failure: Exception | None = None
+    failures: list[Exception] = []
     while True:
         on_progress(done)
         with engine.connect() as connection:
@@ -43,26 +45,39 @@ def screen_unanswered(
         if not seqs:
             break
         last = seqs[-1]
-        failures = _screen(engine, screening, seqs)
-        done += len(seqs) - len(failures)
-        failure = failure or next(iter(failures.values()), None)
-    if failure is not None:
-        raise failure
+        failed = _failures(engine, screening, seqs)
+        done += len(seqs) - len(failed)
+        failures += failed
+    if failures:
+        raise failures[0]
     return done
 
 
-def _screen(engine: Engine, screening: Screening, seqs: Sequence[int]) -> dict[int, Exception]:
-    """Screen images, each by itself if they can't be all together; tell which can't, and why."""
+def _failures(engine: Engine, screening: Screening, seqs: Sequence[int]) -> list[Exception]:
+    """Screen images, each by itself if they can't be all together; return what was raised for single ones."""
+    if screen_or_tell(engine, screening, seqs) is None:
+        return []
+    failures, in_a_row = [], 0
+    for seq in seqs:
+        error = screen_or_tell(engine, screening, [seq])
+        in_a_row = 0 if error is None else in_a_row + 1
+        if error is not None:
+            log.error("the image with the stamp %d can't be compared", seq, exc_info=error)
+            failures.append(error)
+        if in_a_row == MOST_FAILURES:
+            raise failures[-1]
+    return failures
+
+
+def screen_or_tell(engine: Engine, screening: Screening, seqs: Sequence[int]) -> Exception | None:
+    """Screen images; return what one of them raises. Raises what is raised whatever they are."""
     try:
         screen(engine, screening, seqs)
     except Exception as error:
-        if isinstance(session.translated(error), Unavailable):
+        if isinstance(session.translated(error), ClaimprintError) and not session.out_of_time(error):
             raise
-        if len(seqs) > 1:
-            return {failed: why for seq in seqs for failed, why in _screen(engine, screening, [seq]).items()}
-        log.exception("the image with the stamp %d can't be compared with those before it", seqs[0])
-        return {seqs[0]: error}
-    return {}
+        return error
+    return None
 
 
 def erase_orphans(

@@ -71,7 +71,7 @@ def rank(
     known, slots = np.empty(len(queries), np.int64), np.zeros(2 << len(queries).bit_length(), np.int32)
     count = number_owners(owners, slots, numbers, known, hits)
     # Most owners are met once, and thousands of them: what is added up of the others stays in the cache.
-    several = np.flatnonzero(hits[:count] >= LEAST_KEYPOINTS)
+    several = np.flatnonzero(hits[:count] > 1)
     rows = np.full(count, -1, np.int32)
     rows[several] = np.arange(len(several))
     weights, sums = np.empty(len(STATES) * keypoints), np.empty((len(several), len(STATES)))

@@ -5,6 +5,6 @@ containers    an input -> `Found` pictures, through archives, messages and PDFs 
 kinds         what a file is, by its content; members, found: what the readers of containers hand on
 zips, tars    archives; letters, outlook: messages; pdf, and what its process runs: pdf_process, pdf_pictures
 claim_rules   whose a picture is: by folders, names, subjects or a table
-bulk          reads, looks up, fingerprints and stores side by side; room, patience, taken
+pipeline      reads, looks up and fingerprints side by side: room, patience, taken. bulk: stores what comes out
 journal       what became of every picture, for people and for the next run
 """

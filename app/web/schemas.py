@@ -140,8 +140,8 @@ class UploadedImage(Image):
 
     created: bool
     parts_pending: int = Field(
-        description="Stored images that were not compared with it by their parts: a job is finding their keypoints,"
-        " and compares all anew then. 0 but for some hours after an upgrade."
+        description="Stored images that could not be compared with it by their parts: after an upgrade, until a job"
+        " has found their keypoints and compares all anew. Of those whose pictures are lost it can't."
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.decoders import start_decoders
 from app.errors import (
     BrokenPicture,
     DecoderKilled,
@@ -29,6 +30,7 @@ from app.fingerprints.whole import fingerprint
 from app.imaging import DecodeLimits, DecodePool
 from app.imaging.normalise import normalise
 from app.imaging.process import DecodeProcess
+from app.settings import Settings
 from tests.imaging.drawn import encoded, jpeg_with_scans, png, scene
 
 SLOW = {"max_jpeg_scans": 10_000, "max_scanned_pixels": 10**12, "wall_seconds": 1.0}
@@ -207,6 +209,19 @@ def test_a_process_whose_parent_went_while_it_started_says_nothing():
         os.close(writer)
         _, said = child.communicate(timeout=60)
     assert (child.returncode, said) == (0, b"")
+
+
+def test_decoding_yields_by_as_much_as_the_settings_say():
+    settings = Settings(_env_file=None, decode_processes=1, decode_niceness=5)
+    pool = start_decoders(settings)
+    try:
+        assert pool.niceness == 5
+        pool.ready(60)
+        [process] = pool._running
+        if sys.platform == "linux":
+            assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 5
+    finally:
+        pool.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
