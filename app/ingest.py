@@ -20,7 +20,7 @@ from app.catalog.rows import AnyRow
 from app.catalog.template_matches import ShownTemplates
 from app.catalog.templates import newest_stamp, switched_on
 from app.errors import BrokenPicture, ClaimprintError, PictureTooLarge, Unavailable, UnusablePicture
-from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
+from app.fingerprints.keypoint_value import Keypoints
 from app.fingerprints.value import colour_code_to_bytes, turned_to_bytes
 from app.fingerprints.version import FINGERPRINT_VERSION, library_versions
 from app.imaging import Decoders, Fingerprinted
@@ -260,13 +260,6 @@ class Intake:
             # Where the commit may have gone through unseen, the files stay: the sweep erases them if it did not.
             self.refuse(*(item for item in arrivals if item.image_id not in fates.created | fates.unknown))
 
-    def _without_keypoints(self, connection: Connection) -> int:
-        """Number of images that can't be compared by their parts yet; 0 but after an upgrade."""
-        known = self.screening.keypoints.current
-        if known is not None and not known.lacking(KEYPOINTS):
-            return 0
-        return images.count_to_fill(connection)
-
     def _insert(self, connection: Connection, new: Sequence[NewImage], fates: "_Fates") -> list[AnyRow]:
         """Return the live row of each image in its order, and tell the fate of all."""
         # The same bytes twice for one claim are one row, listed twice.
@@ -300,8 +293,8 @@ class Intake:
         """Screen what is not screened yet, and read the matches. The images are stored whatever happens here."""
         waiting = {row.id: row for row in rows if row.screened_at is None}
         try:
-            # Before it is searched: what is found meanwhile is not compared.
-            lacking = self._without_keypoints(connection)
+            # Before it is searched: keypoints that are found meanwhile may not be compared yet.
+            lacking = images.count_to_fill(connection)
             matched: set[int] = set()
             if waiting:
                 matched = screen_rows(connection, self.screening, list(waiting.values()), keypoints)
