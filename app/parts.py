@@ -13,7 +13,7 @@ from app.index.engines import ENGINES
 from app.ingest import Intake
 from app.matching.kinds import Rule
 from app.screening import Screening
-from app.search import Search
+from app.search import Search, searchers_by_hash
 from app.settings import Settings
 from app.storage import Pictures, Reports, open_pictures
 
@@ -84,7 +84,10 @@ def make_parts(settings: Settings, *, decoders: Decoders | None = None) -> Parts
         segments=segments,
         patterns=patterns,
         keypoints=keypoints,
-        search=Search(engine, collection, segments, patterns, keypoints, pictures, rule_from(settings)),
+        search=Search(
+            engine,
+            searchers_by_hash(collection, segments, patterns, keypoints, pictures, rule_from(settings)),
+        ),
         pictures=pictures,
         template_pictures=template_pictures,
         reports=Reports(settings.data_dir / "reports"),

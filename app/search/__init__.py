@@ -13,6 +13,7 @@ from app.search.query import (
     Query,
 )
 from app.search.search import Search, Similar, SimilarPage
+from app.search.searchers import searchers_by_hash
 
 __all__ = [
     "AS_STORED",
@@ -25,4 +26,5 @@ __all__ = [
     "Search",
     "Similar",
     "SimilarPage",
+    "searchers_by_hash",
 ]

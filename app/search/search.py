@@ -1,6 +1,6 @@
 """Similar images: all within a distance of one stored image, or of a picture that is not stored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Engine
 from app.catalog import images, session
 from app.catalog.filters import Filter
 from app.catalog.rows import AnyRow
-from app.collection import Collection, KeypointCollection, PatternCollection, SegmentCollection
 from app.collection.replica import Replica
 from app.cursors import decode_cursor, encode_cursor
 from app.errors import NotFound, Unavailable
@@ -20,11 +19,9 @@ from app.fingerprints.orientation import TRANSFORMS
 from app.fingerprints.value import FINGERPRINTED, turned_to_bytes
 from app.imaging import Fingerprinted
 from app.matching.evidence import Evidence
-from app.matching.kinds import Rule
 from app.regions import RegionMatch
 from app.search.query import Query
-from app.search.searchers import Searcher, searchers
-from app.storage import Pictures
+from app.search.searchers import Searcher
 
 _FILLING_SECONDS = 30
 
@@ -72,20 +69,11 @@ class _Asked:
 
 
 class Search:
-    """Searches what one process holds in memory, after bringing it up to date."""
+    """Searches what one process holds in memory, after bringing it up to date; by the name of each hash."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        collection: Collection,
-        segments: SegmentCollection,
-        patterns: PatternCollection,
-        keypoints: KeypointCollection,
-        pictures: Pictures,
-        rule: Rule,
-    ):
+    def __init__(self, engine: Engine, searchers: Mapping[str, Searcher[Any, Any]]):
         self._engine = engine
-        self._searchers = searchers(collection, segments, patterns, keypoints, pictures, rule)
+        self._searchers = searchers
 
     def by_image(self, image_id: UUID, query: Query) -> SimilarPage:
         """Find every other stored image within the distance of a stored one.

@@ -251,7 +251,7 @@ class ByKeypoints(Searcher[KeypointIndex, Look]):
         )
 
 
-def searchers(
+def searchers_by_hash(
     collection: Collection,
     segments: SegmentCollection,
     patterns: PatternCollection,
