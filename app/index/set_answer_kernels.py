@@ -57,7 +57,14 @@ def _name_positions(positions: Keys, found: Hashes) -> None:
 
 @njit(nogil=True)
 def _scan_block(
-    hashes: Hashes, size: int, first: int, queries: Hashes, radius: int, found: Hashes, count: int
+    hashes: Hashes,
+    size: int,
+    first: int,
+    queries: Hashes,
+    sure: Hashes,
+    radius: int,
+    found: Hashes,
+    count: int,
 ) -> int:
     """Compare hashes[:size], whose positions begin with `first`, with all queries; there are whole windows."""
     for number in range(queries.size):
@@ -68,14 +75,16 @@ def _scan_block(
             while bits != 0:
                 place = window + _lowest_bit(bits)
                 bits &= bits - _ONE
+                different = hashes[np.uint64(place)] ^ queries[number]
+                if different & sure[number] != 0:
+                    continue
                 if count < found.size:
-                    distance = _popcount(hashes[np.uint64(place)] ^ queries[number])
-                    found[count] = _word(number, first + place, distance)
+                    found[count] = _word(number, first + place, _popcount(different))
                 count += 1
     return count
 
 
-@compiled(types.int64(*_first_table, _hashes, types.int64, _answer))
+@compiled(types.int64(*_first_table, _hashes, _hashes, types.int64, _answer))
 def scan_sets(
     begins: Keys,
     low: Keys,
@@ -83,6 +92,7 @@ def scan_sets(
     positions: Keys,
     key_bits: int,
     queries: Hashes,
+    sure: Hashes,
     radius: int,
     found: Hashes,
 ) -> int:
@@ -94,22 +104,22 @@ def scan_sets(
             block[size] = _turned_back(0, _whole(np.uint64(key), key_bits, low, rest, np.uint64(place)))
             size += 1
             if size == _BLOCK:
-                count = _scan_block(block, size, first, queries, radius, found, count)
+                count = _scan_block(block, size, first, queries, sure, radius, found, count)
                 first += size
                 size = 0
-    count = _scan_block(block, size, first, queries, radius, found, count)
+    count = _scan_block(block, size, first, queries, sure, radius, found, count)
     if count <= found.size:
         _name_positions(positions, found[:count])
     return count
 
 
-@compiled(types.int64(_hashes, types.int64, _hashes, types.int64, _answer))
-def scan_tail(hashes: Hashes, size: int, queries: Hashes, radius: int, found: Hashes) -> int:
+@compiled(types.int64(_hashes, types.int64, _hashes, _hashes, types.int64, _answer))
+def scan_tail(hashes: Hashes, size: int, queries: Hashes, sure: Hashes, radius: int, found: Hashes) -> int:
     """As `scan_sets` for hashes[:size] by position, as they are; there is room for whole windows of 64."""
     count = 0
     for first in range(0, size, _BLOCK):
         block = hashes[first:]
-        count = _scan_block(block, min(size - first, _BLOCK), first, queries, radius, found, count)
+        count = _scan_block(block, min(size - first, _BLOCK), first, queries, sure, radius, found, count)
     return count
 
 

@@ -42,20 +42,26 @@ _QUEUE = 32  # keys whose hashes may be near, and are looked at together
 
 
 @njit(nogil=True)
-def _keys_seen(turned: Hashes, key_bits: int, flips: Keys) -> Hashes:
-    """Words `query << 32 | key` of all keys that queries see, in the order of the keys' first bits."""
+def _keys_seen(turned: Hashes, sure: Hashes, key_bits: int, flips: Keys) -> Hashes:
+    """Words `query << 32 | key` of all keys that queries see, in the order of the keys' first bits.
+
+    They see no keys that differ from their own in bits that are sure.
+    """
     down, shift = np.uint64(_BITS - key_bits), np.uint64(max(key_bits - _PARTS, 0))
     begins = np.zeros((1 << _PARTS) + 1, np.int64)
     for number in range(turned.size):
-        own = turned[number] >> down
+        own, own_sure = turned[number] >> down, sure[number] >> down
         for flip in range(flips.size):
-            begins[((own ^ np.uint64(flips[flip])) >> shift) + _ONE] += 1
+            if np.uint64(flips[flip]) & own_sure == 0:
+                begins[((own ^ np.uint64(flips[flip])) >> shift) + _ONE] += 1
     for part in range(1 << _PARTS):
         begins[part + 1] += begins[part]
-    seen = np.empty(turned.size * flips.size, np.uint64)
+    seen = np.empty(begins[-1], np.uint64)
     for number in range(turned.size):
-        own = turned[number] >> down
+        own, own_sure = turned[number] >> down, sure[number] >> down
         for flip in range(flips.size):
+            if np.uint64(flips[flip]) & own_sure != 0:
+                continue
             key = own ^ np.uint64(flips[flip])
             seen[begins[key >> shift]] = np.uint64(number) << np.uint64(32) | key
             begins[key >> shift] += 1
@@ -75,14 +81,17 @@ def _is_first(band: int, radius: int, key_bits: int, difference: np.uint64) -> b
 
 @njit(nogil=True)
 def _asked_at(
-    key: Number, key_bits: int, turned: np.uint64, radius: int
-) -> tuple[np.uint32, np.uint32, np.uint32]:
-    """What a key's hashes are compared with: 32 bits of a query, then 16; and by how many bits all may differ."""
+    key: Number, key_bits: int, turned: np.uint64, sure: np.uint64, radius: int
+) -> tuple[np.uint32, np.uint32, np.uint32, np.uint32, np.uint32]:
+    """What a key's hashes are compared with: 32 bits of a query, then 16; which of these are sure, and by how many
+    bits all may differ."""
     # With what a table has beside the first bits of a key, a hash is whole.
     beyond = _popcount(key >> np.uint64(key_bits - LEAST_KEY_BITS) ^ turned >> np.uint64(48))
     return (
         np.uint32(turned & _LOW),
         np.uint32(turned >> np.uint64(32) & np.uint64(0xFFFF)),
+        np.uint32(sure & _LOW),
+        np.uint32(sure >> np.uint64(32) & np.uint64(0xFFFF)),
         np.uint32(radius - beyond),
     )
 
@@ -97,6 +106,7 @@ def _values_near(
     begin: Number,
     end: Number,
     turned: np.uint64,
+    sure: np.uint64,
     radius: int,
     values: Hashes,
 ) -> int:
@@ -105,9 +115,9 @@ def _values_near(
     What finds no room is counted all the same.
     """
     count = 0
-    query_low, query_rest, near = _asked_at(key, key_bits, turned, radius)
+    query_low, query_rest, sure_low, sure_rest, near = _asked_at(key, key_bits, turned, sure, radius)
     for window in range(begin & -WINDOW, end, WINDOW):
-        bits = _near_48(low, rest, np.uint64(window), query_low, query_rest, near)
+        bits = _near_48(low, rest, np.uint64(window), query_low, query_rest, sure_low, sure_rest, near)
         if bits == 0:
             continue
         bits &= _in_range(window, begin, end)
@@ -193,15 +203,16 @@ def _compare_first(
     begin: Number,
     end: Number,
     turned: np.uint64,
+    sure: np.uint64,
     radius: int,
     number: int,
     found: Hashes,
     count: int,
 ) -> int:
     """Append the places of a key's hashes within the radius, of the first table; returns the count."""
-    query_low, query_rest, near = _asked_at(key, key_bits, turned, radius)
+    query_low, query_rest, sure_low, sure_rest, near = _asked_at(key, key_bits, turned, sure, radius)
     for window in range(begin & -WINDOW, end, WINDOW):
-        bits = _near_48(low, rest, np.uint64(window), query_low, query_rest, near)
+        bits = _near_48(low, rest, np.uint64(window), query_low, query_rest, sure_low, sure_rest, near)
         if bits == 0:
             continue
         bits &= _in_range(window, begin, end)
@@ -226,6 +237,7 @@ def _settle(
     band: int,
     key_bits: int,
     queries: Hashes,
+    sure: Hashes,
     numbers: Ids,
     keys: Hashes,
     radius: int,
@@ -237,20 +249,22 @@ def _settle(
     waiting = 0
     for one in range(keys.size):
         number, key = numbers[one], keys[one]
-        turned = _turned(band, queries[number])
+        turned, own_sure = _turned(band, queries[number]), _turned(band, sure[number])
         begin, end = np.int64(begins[key]), np.int64(begins[key + _ONE])
         if band == 0:
-            count = _compare_first(low, rest, key, key_bits, begin, end, turned, radius, number, found, count)
+            count = _compare_first(
+                low, rest, key, key_bits, begin, end, turned, own_sure, radius, number, found, count
+            )
             continue
         room = values[waiting : waiting + _SEEN]
-        more = _values_near(low, rest, band, key, key_bits, begin, end, turned, radius, room)
+        more = _values_near(low, rest, band, key, key_bits, begin, end, turned, own_sure, radius, room)
         if more <= _SEEN:
             more = _each_once(room[:more])
             whose[waiting : waiting + more] = number
             waiting += more
         else:
             many = np.empty(more, np.uint64)
-            _values_near(low, rest, band, key, key_bits, begin, end, turned, radius, many)
+            _values_near(low, rest, band, key, key_bits, begin, end, turned, own_sure, radius, many)
             many = many[: _each_once(many)]
             its = np.full(many.size, number, np.int64)
             count = _look_up(first_begins, first_low, first_rest, key_bits, queries, many, its, found, count)
@@ -269,18 +283,19 @@ def _search_band(
     band: int,
     key_bits: int,
     queries: Hashes,
+    sure: Hashes,
     flips: Keys,
     radius: int,
     found: Hashes,
     count: int,
 ) -> int:
     """Append what a band finds, and no earlier one; returns the count."""
-    tables = (begins, low, rest, first_begins, first_low, first_rest, band, key_bits, queries)
+    tables = (begins, low, rest, first_begins, first_low, first_rest, band, key_bits, queries, sure)
     down = np.uint64(_BITS - key_bits)
-    turned = np.empty_like(queries)
+    turned, turned_sure = np.empty_like(queries), np.empty_like(sure)
     for number in range(queries.size):
-        turned[number] = _turned(band, queries[number])
-    seen = _keys_seen(turned, key_bits, flips)
+        turned[number], turned_sure[number] = _turned(band, queries[number]), _turned(band, sure[number])
+    seen = _keys_seen(turned, turned_sure, key_bits, flips)
     froms, tos = np.empty(_RING, np.int64), np.empty(_RING, np.int64)
     numbers, keys = np.empty(_QUEUE, np.int64), np.empty(_QUEUE, np.uint64)
     waiting = 0
@@ -303,9 +318,9 @@ def _search_band(
             continue
         begin, end = froms[place % _RING], tos[place % _RING]
         whose, key = np.int64(seen[place] >> np.uint64(32)), seen[place] & _LOW
-        query = turned[whose]
+        query, own_sure = turned[whose], turned_sure[whose]
         near = radius - _popcount(key ^ query >> down)
-        if begin == end or (end - begin <= _MANY and not _any_near(low, begin, end, query, near)):
+        if begin == end or (end - begin <= _MANY and not _any_near(low, begin, end, query, own_sure, near)):
             continue
         _ask_for(rest, begin)
         _ask_for(rest, end - 1)
@@ -320,7 +335,7 @@ def _search_band(
 _each_band = tuple(map(types.Tuple, ([_keys] * BANDS, [_keys] * BANDS, [_rests] * BANDS)))
 
 
-@compiled(types.int64(*_each_band, _keys, types.int64, _hashes, _keys, _ids, types.int64, _answer))
+@compiled(types.int64(*_each_band, _keys, types.int64, _hashes, _hashes, _keys, _ids, types.int64, _answer))
 def search_sets(
     begins: tuple[Keys, ...],
     lows: tuple[Keys, ...],
@@ -328,6 +343,7 @@ def search_sets(
     positions: Keys,
     key_bits: int,
     queries: Hashes,
+    sure: Hashes,
     flips: Keys,
     seen: Ids,
     radius: int,
@@ -335,9 +351,10 @@ def search_sets(
 ) -> int:
     """Find all within the radius of each rearranged query, in no particular order; returns the count.
 
-    `flips` uint32 are what keys near to a query's own differ in, those of fewer bits first; `seen` int64[3] is how
-    many of them each band has to see. What finds no room is counted all the same. What other tables than the first
-    have beside its hashes is not found.
+    `sure` uint64, one for each query and rearranged as they are, are the bits that must not differ. `flips`
+    uint32 are what keys near to a query's own differ in, those of fewer bits first; `seen` int64[3] is how many of
+    them each band has to see. What finds no room is counted all the same. What other tables than the first have
+    beside its hashes is not found.
     """
     count = 0
     first_begins, first_low, first_rest = begins[0], lows[0], rests[0]
@@ -352,6 +369,7 @@ def search_sets(
             band,
             key_bits,
             queries,
+            sure,
             flips[: seen[band]],
             radius,
             found,

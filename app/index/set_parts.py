@@ -35,9 +35,9 @@ class SetPart:
         """Bytes of memory that the arrays take."""
         return self.tables.nbytes + self.died.nbytes
 
-    def near(self, queries: NDArray[np.uint64], radius: int, clock: int) -> Hits:
-        """All within `radius` bits of `queries` uint64[q], q at most 2**25, but for sets dead by `clock`."""
-        return self.tables.near(queries, radius, self.died, clock)
+    def near(self, queries: NDArray[np.uint64], sure: NDArray[np.uint64], radius: int, clock: int) -> Hits:
+        """As `SetTables.near`, but for what is dead."""
+        return self.tables.near(queries, sure, radius, self.died, clock)
 
     def living_sets(self, owners: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the sets of `owners` that live here."""

@@ -215,19 +215,28 @@ class SetTables:
         own = self.positions, self.moves, self.tags, self.owners, self.starts, self.coarse
         return sum(each.nbytes for each in own) + sum(band.nbytes for band in self.bands)
 
-    def near(self, queries: NDArray[np.uint64], radius: int, died: NDArray[np.int64], clock: int) -> Hits:
-        """All within `radius` bits of `queries` uint64[q], q at most 2**25, but for sets dead by `clock`."""
-        moved = np.empty_like(queries)
+    def near(
+        self,
+        queries: NDArray[np.uint64],
+        sure: NDArray[np.uint64],
+        radius: int,
+        died: NDArray[np.int64],
+        clock: int,
+    ) -> Hits:
+        """All within `radius` bits of `queries` uint64[q], q at most 2**25, that do not differ in what of them is
+        `sure` uint64[q], but for sets dead by `clock`."""
+        moved, moved_sure = np.empty_like(queries), np.empty_like(sure)
         table_kernels.rearrange(queries, self.moves, moved)
+        table_kernels.rearrange(sure, self.moves, moved_sure)
         seen = keys_seen(self.key_bits, radius)
         if self._tables_pay(sum(seen), radius):
             flips = _flips(self.key_bits, band_reach(radius, BANDS, 0))
             begins, lows, rests = zip(*(band.columns for band in self.bands), strict=True)
             tables = begins, lows, rests, self.positions, self.key_bits
-            asked = moved, flips, np.array(seen, np.int64), radius
+            asked = moved, moved_sure, flips, np.array(seen, np.int64), radius
             how: tuple[Any, ...] = (set_kernels.search_sets, *tables, *asked)
         else:
-            how = (set_answer_kernels.scan_sets, *self._first, moved, radius)
+            how = (set_answer_kernels.scan_sets, *self._first, moved, moved_sure, radius)
         found = _found(*how, room=_ROOM * len(queries))
         return named(found, self.starts, self.coarse, self.owners, self.tags, died, clock)
 
@@ -310,10 +319,17 @@ def keys_seen(key_bits: int, radius: int) -> list[int]:
 
 
 def scanned(
-    hashes: NDArray[np.uint64], size: int, queries: NDArray[np.uint64], radius: int
+    hashes: NDArray[np.uint64],
+    size: int,
+    queries: NDArray[np.uint64],
+    sure: NDArray[np.uint64],
+    radius: int,
 ) -> NDArray[np.uint64]:
-    """Sorted words of what hashes[:size] are within the radius; there is room for whole windows."""
-    return _found(set_answer_kernels.scan_tail, hashes, size, queries, radius, room=_ROOM * len(queries))
+    """Sorted words of which of hashes[:size] are near, as `SetTables.near` finds them; there is room for whole
+    windows."""
+    return _found(
+        set_answer_kernels.scan_tail, hashes, size, queries, sure, radius, room=_ROOM * len(queries)
+    )
 
 
 def named(

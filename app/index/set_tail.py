@@ -82,11 +82,11 @@ class SetTail:
         are_theirs = np.isin(self.owners[: self.count], owners)
         return np.flatnonzero(are_theirs & (self.died[: self.count] == 0))
 
-    def near(self, queries: NDArray[np.uint64], radius: int, clock: int) -> Hits:
-        """All within `radius` bits of `queries` uint64[q], q at most 2**25, but for sets dead by `clock`."""
+    def near(self, queries: NDArray[np.uint64], sure: NDArray[np.uint64], radius: int, clock: int) -> Hits:
+        """As `SetTables.near`, of the sets that are here."""
         if not self.size:
             return Hits.room(0)
-        found = scanned(self.hashes, self.size, queries, radius)
+        found = scanned(self.hashes, self.size, queries, sure, radius)
         starts = self.starts[: self.count + 1]
         hits = named(found, starts, np.empty(0, np.uint32), self.owners, self.tags, self.died, clock)
         return hits.taken(np.lexsort((hits.places, hits.owners, hits.queries)))

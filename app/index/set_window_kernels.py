@@ -23,8 +23,8 @@ _ONE = np.uint64(1)
 _LOW = np.uint64(2**32 - 1)
 
 
-def _near_16_code(_context: Any, values: Any, _place: Any, _query: Any, _radius: Any) -> Any:
-    """As `kernels._near_8` for 16 words of 32 bits."""
+def _near_16_code(_context: Any, values: Any, _place: Any, _query: Any, _sure: Any, _radius: Any) -> Any:
+    """As `kernels._near_8` for 16 words of 32 bits, of which those that are sure must not differ."""
     word, number = ir.IntType(64), ir.IntType(32)
     vector = ir.VectorType(number, WINDOW)
     undefined = ir.Constant(vector, ir.Undefined)
@@ -41,18 +41,28 @@ def _near_16_code(_context: Any, values: Any, _place: Any, _query: Any, _radius:
         counting = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
             builder.module, ir.FunctionType(vector, [vector]), f"llvm.ctpop.v{WINDOW}i32"
         )
-        near = builder.icmp_unsigned("<=", builder.call(counting, [differences]), in_each_lane(arguments[3]))
+        near = builder.icmp_unsigned("<=", builder.call(counting, [differences]), in_each_lane(arguments[4]))
+        wrong = builder.and_(differences, in_each_lane(arguments[3]))
+        near = builder.and_(near, builder.icmp_unsigned("==", wrong, ir.Constant(vector, [0] * WINDOW)))
         return builder.zext(builder.bitcast(near, ir.IntType(WINDOW)), word)
 
-    return types.uint64(values, types.uint64, types.uint32, types.uint32), generate
+    return types.uint64(values, types.uint64, types.uint32, types.uint32, types.uint32), generate
 
 
-# (row, place, query, radius) -> which of row[place : place + 16] are within the radius, a bit for each
+# (row, place, query, sure, radius) -> which of row[place : place + 16] are within the radius, a bit for each
 _near_16: Any = intrinsic(_near_16_code)
 
 
 def _near_48_code(
-    _context: Any, low: Any, rest: Any, _place: Any, _low: Any, _rest: Any, _radius: Any
+    _context: Any,
+    low: Any,
+    rest: Any,
+    _place: Any,
+    _low: Any,
+    _rest: Any,
+    _sure_low: Any,
+    _sure_rest: Any,
+    _radius: Any,
 ) -> Any:
     """As `_near_16_code`, of words of 32 bits and the words of 16 bits beside them."""
     word, number, short = ir.IntType(64), ir.IntType(32), ir.IntType(16)
@@ -65,7 +75,8 @@ def _near_48_code(
             one = builder.insert_element(undefined, value, ir.Constant(number, 0))
             return builder.shuffle_vector(one, undefined, firsts)
 
-        def bits_that_differ(own: Any, row: Any, query: Any) -> Any:
+        def differing(own: Any, row: Any, query: Any, sure: Any) -> Any:
+            """By how many bits each lane differs, and whether by none of those that are sure."""
             lanes = ir.VectorType(query.type, WINDOW)
             array = context.make_array(own)(context, builder, row)
             address = builder.bitcast(builder.gep(array.data, [arguments[2]]), lanes.as_pointer())
@@ -75,18 +86,29 @@ def _near_48_code(
                 ir.FunctionType(lanes, [lanes]),
                 f"llvm.ctpop.v{WINDOW}i{query.type.width}",
             )
-            return builder.call(counting, [differences])
+            wrong = builder.and_(differences, in_each_lane(sure))
+            right = builder.icmp_unsigned("==", wrong, ir.Constant(lanes, [0] * WINDOW))
+            return builder.call(counting, [differences]), right
 
-        in_low = bits_that_differ(signature.args[0], arguments[0], arguments[3])
-        in_rest = bits_that_differ(signature.args[1], arguments[1], builder.trunc(arguments[4], short))
-        all_bits = builder.add(in_low, builder.zext(in_rest, vector))
-        near = builder.icmp_unsigned("<=", all_bits, in_each_lane(arguments[5]))
+        low, rest = (
+            differing(signature.args[0], arguments[0], arguments[3], arguments[5]),
+            differing(
+                signature.args[1],
+                arguments[1],
+                builder.trunc(arguments[4], short),
+                builder.trunc(arguments[6], short),
+            ),
+        )
+        all_bits = builder.add(low[0], builder.zext(rest[0], vector))
+        near = builder.icmp_unsigned("<=", all_bits, in_each_lane(arguments[7]))
+        near = builder.and_(near, builder.and_(low[1], rest[1]))
         return builder.zext(builder.bitcast(near, ir.IntType(WINDOW)), word)
 
-    return types.uint64(low, rest, types.uint64, types.uint32, types.uint32, types.uint32), generate
+    return types.uint64(low, rest, types.uint64, *[types.uint32] * 5), generate
 
 
-# (low, rest, place, low of query, rest of query, radius) -> as `_near_16`, of both rows together
+# (low, rest, place, low and rest of query, low and rest of what is sure, radius) -> as `_near_16`, of both rows
+# together
 _near_48: Any = intrinsic(_near_48_code)
 
 
@@ -112,11 +134,13 @@ _ask_for: Any = intrinsic(_ask_for_code)
 
 
 @njit(nogil=True)
-def _any_near(low: Keys, begin: Number, end: Number, query: np.uint64, radius: int) -> bool:
+def _any_near(low: Keys, begin: Number, end: Number, query: np.uint64, sure: np.uint64, radius: int) -> bool:
     """Whether any of a key's hashes, or of those beside them, may be near."""
     near = np.uint64(0)
     for window in range(begin & -WINDOW, end, WINDOW):
-        near |= _near_16(low, np.uint64(window), np.uint32(query & _LOW), np.uint32(radius))
+        near |= _near_16(
+            low, np.uint64(window), np.uint32(query & _LOW), np.uint32(sure & _LOW), np.uint32(radius)
+        )
     return bool(near != 0)
 
 

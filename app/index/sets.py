@@ -50,10 +50,10 @@ class _Version:
     def living(self) -> int:
         return sum(part.living for part in self.parts) + self.tail.living
 
-    def near(self, queries: NDArray[np.uint64], radius: int) -> Hits:
-        hits = self.tail.near(queries, radius, self.clock)
+    def near(self, queries: NDArray[np.uint64], sure: NDArray[np.uint64], radius: int) -> Hits:
+        hits = self.tail.near(queries, sure, radius, self.clock)
         for part in reversed(self.parts):
-            hits = part.near(queries, radius, self.clock).merged(hits)
+            hits = part.near(queries, sure, radius, self.clock).merged(hits)
         return hits
 
     def contents(self) -> SetContents:
@@ -99,15 +99,22 @@ class SetIndex:
             return index
         return cls([SetTables.build(contents.without_empty(), threads=2)])
 
-    def near(self, queries: NDArray[np.uint64], radius: int) -> Hits:
-        """All hashes within `radius` bits of each of `queries` uint64[q]; ValueError for others, or a radius not
-        in 0..64."""
+    def near(self, queries: NDArray[np.uint64], radius: int, sure: NDArray[np.uint64] | None = None) -> Hits:
+        """All hashes within `radius` bits of each of `queries` uint64[q], and of those such as do not differ in the
+        bits `sure` uint64[q] of each, if given. The more are sure, the sooner they are found.
+
+        ValueError for other arrays, or a radius not in 0..64.
+        """
         queries, radius = checked_hashes(queries), checked_distance(radius)
+        sure = np.zeros_like(queries) if sure is None else checked_hashes(sure)
+        if len(sure) != len(queries):
+            raise ValueError(f"of {len(queries)} hashes {len(sure)} are told what is sure of them")
         version = self._version
         if len(queries) <= _MOST_QUERIES:
-            return version.near(queries, radius)
+            return version.near(queries, sure, radius)
         firsts = range(0, len(queries), _MOST_QUERIES)
-        found = [version.near(queries[first : first + _MOST_QUERIES], radius) for first in firsts]
+        some = [slice(first, first + _MOST_QUERIES) for first in firsts]
+        found = [version.near(queries[own], sure[own], radius) for own in some]
         return Hits(
             np.concatenate(
                 [hits.queries + np.int32(first) for first, hits in zip(firsts, found, strict=True)]

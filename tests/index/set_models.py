@@ -22,16 +22,18 @@ def tags_of(model):
     )
 
 
-def plain_near(model, queries, radius):
+def plain_near(model, queries, radius, sure=None):
     """Rows of all there is to be found: query, owner, place, distance, tag."""
+    sure = [0] * len(queries) if sure is None else sure
     model = dict(sorted(model.items()))
     hashes, owners, counts = as_arrays(model)
     places = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])
     owners, tags = np.repeat(owners, counts), tags_of(model)
     rows = []
     for number, query in enumerate(queries):
-        distances = np.bitwise_count(hashes ^ np.uint64(query))
-        near = np.flatnonzero(distances <= radius)
+        different = hashes ^ np.uint64(query)
+        distances = np.bitwise_count(different)
+        near = np.flatnonzero((distances <= radius) & (different & np.uint64(sure[number]) == 0))
         columns = owners, places, distances, tags
         found = zip(*(column[near].tolist() for column in columns), strict=True)
         rows += [(number, *row) for row in found]

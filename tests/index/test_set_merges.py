@@ -96,7 +96,7 @@ class ChangesAgainstDict(RuleBasedStateMachine):
     @invariant()
     def versions_stay_as_they_were(self):
         for version, model in self.earlier:
-            assert rows(version.near(as_queries([3]), 64)) == plain_near(model, [3], 64)
+            assert rows(version.near(as_queries([3]), as_queries([0]), 64)) == plain_near(model, [3], 64)
             assert np.array_equal(version.contents().hashes, as_arrays(dict(sorted(model.items())))[0])
 
 

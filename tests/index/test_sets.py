@@ -12,7 +12,7 @@ from app.index.set_contents import SetContents
 from app.index.set_tables import SetTables, joined
 from app.index.set_tail import SetTail
 from app.index.sets import SetIndex
-from tests.index.drawn import collections, noise, random_hashes
+from tests.index.drawn import EDGES, collections, noise, random_hashes
 from tests.index.set_models import (
     RADII,
     as_arrays,
@@ -33,12 +33,20 @@ def _tables_for_everything(monkeypatch):
     monkeypatch.setattr(set_tables, "_SCANNED_NS", 1e12)
 
 
+# Nothing, some bits, or all of each of up to four queries.
+masks = st.lists(
+    st.one_of(st.just(0), st.integers(0, 2**64 - 1), st.sampled_from(EDGES)), min_size=4, max_size=4
+)
+
+
 @pytest.mark.usefixtures("_tables_for_everything")
-@settings(max_examples=60, deadline=None)
-@given(collections(), st.lists(st.integers(0, 12), max_size=8), st.sampled_from(RADII))
-def test_tables_find_what_comparing_finds(collection, counts, radius):
+@settings(max_examples=100, deadline=None)
+@given(collections(), st.lists(st.integers(0, 12), max_size=8), st.sampled_from(RADII), masks)
+def test_tables_find_what_comparing_finds(collection, counts, radius, sure):
     hashes, _, queries = collection
     model = cut(hashes, counts)
+    found = built(model).near(as_queries(queries), radius, as_queries(sure[: len(queries)]))
+    assert rows(found) == plain_near(model, queries, radius, sure)
     assert rows(built(model).near(as_queries(queries), radius)) == plain_near(model, queries, radius)
 
 
@@ -92,11 +100,12 @@ def test_tables_are_extended_by_later_sets_alone_that_leave_their_keys(kind, mon
 
 
 @settings(max_examples=60, deadline=None)
-@given(collections(), st.lists(st.integers(0, 12), max_size=8), st.sampled_from(RADII))
-def test_a_tail_finds_what_comparing_finds(collection, counts, radius):
+@given(collections(), st.lists(st.integers(0, 12), max_size=8), st.sampled_from(RADII), masks)
+def test_a_tail_finds_what_comparing_finds(collection, counts, radius, sure):
     hashes, _, queries = collection
     model = cut(hashes, counts)
-    assert rows(built(model).near(as_queries(queries), radius)) == plain_near(model, queries, radius)
+    found = built(model).near(as_queries(queries), radius, as_queries(sure[: len(queries)]))
+    assert rows(found) == plain_near(model, queries, radius, sure)
 
 
 def many(kind):
@@ -121,9 +130,12 @@ def test_many_hashes_are_found_once_each(kind, scan, monkeypatch):
     index = built(model)
     # Of some, the nearest are 2 bits away in the first band.
     queries = np.concatenate([hashes[::3000], hashes[::4000] ^ noise(8, 9, seed=5), random_hashes(3, seed=8)])
+    sure = ~noise(len(queries), 40, seed=6)  # half of their bits, about
     for radius in RADII if kind != "equal" else RADII[:-1]:
-        asked = queries[:2] if radius == 64 or kind == "equal" else queries
-        assert rows(index.near(asked, radius)) == plain_near(model, asked, radius)
+        few = slice(2 if radius == 64 or kind == "equal" else None)
+        assert rows(index.near(queries[few], radius)) == plain_near(model, queries[few], radius)
+        found = rows(index.near(queries[few], radius, sure[few]))
+        assert found == plain_near(model, queries[few], radius, sure[few])
 
 
 @pytest.mark.parametrize("key_bits", [17, 19, 21])
@@ -136,8 +148,10 @@ def test_keys_of_large_tables_find_what_comparing_finds(key_bits, monkeypatch):
     index = built(model)
     assert index._version.parts[0].tables.key_bits == key_bits
     queries = np.concatenate([hashes[::1000], as_queries([0, 2**64 - 1, 2**63])])
+    sure = ~noise(len(queries), 40, seed=6)
     for radius in RADII[:-1]:
         assert rows(index.near(queries, radius)) == plain_near(model, queries, radius)
+        assert rows(index.near(queries, radius, sure)) == plain_near(model, queries, radius, sure)
     assert np.array_equal(index.contents()[0], hashes)
 
 
@@ -168,7 +182,16 @@ def test_more_queries_than_go_at_once_are_numbered_on(monkeypatch):
     monkeypatch.setattr(sets, "_MOST_QUERIES", 3)
     model = cut(random_hashes(100), [10] * 8)
     queries = random_hashes(100)[::9]
+    sure = ~noise(len(queries), 200, seed=6)  # three bits, about
     assert rows(built(model).near(queries, 20)) == plain_near(model, queries, 20)
+    assert rows(built(model).near(queries, 30, sure)) == plain_near(model, queries, 30, sure)
+
+
+def test_what_is_sure_of_other_queries_is_refused():
+    with pytest.raises(ValueError, match="of 1 hashes 2"):
+        built({1: [2]}).near(as_queries([1]), 5, as_queries([1, 2]))
+    with pytest.raises(ValueError, match="uint64"):
+        built({1: [2]}).near(as_queries([1]), 5, np.array([1]))
 
 
 def test_equal_queries_find_the_same_each():
