@@ -5,12 +5,14 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from app.compiling import compiled
-from app.index.kernels import _popcount
+from app.index.kernels import _ALL, _lowest_bit, _near_64, _popcount
 
 CELLS = 256
 """Along each side of a picture, for telling its places apart."""
 
 _SAME = 2.0  # pixels
+_WINDOW = 64  # hashes compared together
+_ONE = np.uint64(1)
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.int64]
@@ -28,12 +30,19 @@ def find_pairs(queries: NDArray[np.uint64], stored: NDArray[np.uint64], radius: 
 
     Of more than `pairs` int64[m, 3] has room for, only the number is told.
     """
+    windows = np.zeros(-(-stored.size // _WINDOW) * _WINDOW, np.uint64)
+    windows[: stored.size] = stored
     count = 0
     for query in range(queries.size):
-        for place in range(stored.size):
-            bits = _popcount(queries[query] ^ stored[place])
-            if bits <= radius:
+        for window in range(0, stored.size, _WINDOW):
+            near = _near_64(windows, np.uint64(window), queries[query], np.uint64(radius))
+            if window + _WINDOW > stored.size:
+                near &= _ALL >> np.uint64(window + _WINDOW - stored.size)
+            while near != 0:
+                place = window + _lowest_bit(near)
+                near &= near - _ONE
                 if count < pairs.shape[0]:
+                    bits = _popcount(queries[query] ^ windows[place])
                     pairs[count, 0], pairs[count, 1], pairs[count, 2] = query, place, bits
                 count += 1
     return count
@@ -66,11 +75,13 @@ def _agree(
         x, y = other[0] - q[0], other[1] - q[1]
         across = cosine * x - sine * y + s[0] - found[0]
         down = sine * x + cosine * y + s[1] - found[1]
-        near = across * across + down * down <= most_off * most_off
+        agreeing[place] = False
+        if not across * across + down * down <= most_off * most_off:
+            continue  # most are: what takes long is told of few
         turned = (found[3] - other[3] - turn) % (2 * np.pi)
         turned = min(turned, 2 * np.pi - turned)
         scaled = abs(np.log2(found[2] / other[2]) - scale)
-        agreeing[place] = near and scaled <= most_scaled and turned <= most_turned
+        agreeing[place] = scaled <= most_scaled and turned <= most_turned
 
 
 @compiled(types.int64(_places, _places, _kept_pairs, *[types.float64] * 5, types.int64, _marks))
