@@ -177,7 +177,7 @@ def store_keypoints(engine: Engine, after: int) -> None:
             lines = []
             for seq in seqs[first : first + ROWS_PER_CHUNK]:
                 chosen = sources[random.integers(len(sources))]
-                codes, places = replace(chosen, codes=turned(random, chosen.codes)).to_bytes()
+                codes, places = replace(chosen, codes=turned(random, chosen.codes, chosen.sure)).to_bytes()
                 lines.append(_line((seq, _bytea(codes), _bytea(places))))
             cursor.copy_expert("COPY image_keypoints FROM STDIN", StringIO("".join(lines)))
 

@@ -1,9 +1,10 @@
 """`python -m benchmarks.sets`: searches for all keypoints of a picture among those of many images.
 
-Real hashes are of the photos, as many sets as asked for, each of a photo by chance with 3 bits of each hash turned;
-one photo in ten is not stored. Of 150,000 images each stored photo thus has a hundred copies, more than any
-collection has: what is found takes much of its searches. Drawn hashes are random, and of one set in five near to
-those of an earlier one. Searches run on one core, after as many other searches as empty its caches.
+Real hashes are of the photos, as many sets as asked for, each of a photo by chance with some bits of each hash
+turned, 3 mostly, of those that it is not sure of; one photo in ten is not stored. Of 150,000 images each stored
+photo thus has a hundred copies, more than any collection has: what is found takes much of its searches. Drawn
+hashes are random, and of one set in five near to those of an earlier one. Searches run on one core, after as many
+other searches as empty its caches.
 """
 
 import multiprocessing
@@ -19,20 +20,20 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.keypoint_value import STORED, Keypoints, canonical
+from app.fingerprints.keypoint_value import STORED, WHOLE_BYTES, Keypoints, canonical
 from app.fingerprints.keypoints import MOST, keypoints
 from app.imaging.limits import DecodeLimits
 from app.imaging.normalise import normalise
 from app.index.sets import SetIndex
 from app.matching.near_keypoints import Asked
+from app.matching.overlaps import PROPOSING_BITS
 from benchmarks.copies import photo_files
 from benchmarks.pictures import DATA
 from benchmarks.report import Bar, quantile, show, table
 
 Hashes = NDArray[np.uint64]
 
-RADIUS = 5
-TURNED = 3  # bits of each hash of a copy
+TURNED, TRIED = 3, 9  # bits of each hash of a copy; where some are sure, of which only others are turned
 QUERIES = 488  # of 400 keypoints, with what is asked for otherwise
 SEARCHES = 60
 PUTS = 2000
@@ -45,18 +46,20 @@ MOST_SEARCH_MS, MOST_BUILD_SECONDS, MOST_BYTES, MOST_PUT_MS = 15, 3, 25, 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Collection:
-    """Hashes of many sets, and what is searched for, by what it is: uint64[q] each."""
+    """Hashes of many sets; and what is searched for, by what it is: hashes uint64[q], and what of them is sure
+    uint64[q]."""
 
     name: str
     hashes: Hashes
     counts: NDArray[np.int64]
-    searches: dict[str, list[Hashes]]
+    searches: dict[str, list[tuple[Hashes, Hashes]]]
 
 
-def turned(random: np.random.Generator, hashes: Hashes) -> Hashes:
-    """Copies of hashes in which some bits are turned."""
-    for _ in range(TURNED):
-        hashes = hashes ^ np.uint64(1) << random.integers(0, 64, len(hashes), dtype=np.uint64)
+def turned(random: np.random.Generator, hashes: Hashes, sure: Hashes | None = None) -> Hashes:
+    """Copies of hashes in which some bits are turned, none of those that are sure."""
+    for _ in range(TURNED if sure is None else TRIED):
+        bits = np.uint64(1) << random.integers(0, 64, len(hashes), dtype=np.uint64)
+        hashes = hashes ^ (bits if sure is None else bits & ~sure)
     return hashes
 
 
@@ -71,8 +74,10 @@ def drawn(size: int) -> Collection:
     for _ in range(SEARCHES):
         own = turned(random, hashes[random.integers(0, size)])
         other = random.integers(0, 2**64, QUERIES - STORED, dtype=np.uint64)
-        searches.append(np.concatenate([own, other]))
-    return Collection("drawn", hashes.ravel(), np.full(size, STORED), {"of a stored image": searches})
+        queries = np.concatenate([own, other])
+        searches.append((queries, np.zeros_like(queries)))
+    counts = np.full(size, STORED)
+    return Collection("drawn", hashes.ravel(), counts, {"of a stored image": searches})
 
 
 def keypoints_of(path: Path) -> Keypoints:
@@ -94,11 +99,16 @@ def kept_keypoints(kept: Path | None) -> list[Keypoints]:
     """Keypoints of every photo, found now or read from the file `kept`."""
     if kept is not None and kept.exists():
         with np.load(kept) as file:
-            return [Keypoints.from_whole_bytes(own) for own in np.split(file["points"], file["ends"][:-1])]
+            firsts = file["ends"][:-1]
+            parts = np.split(file["points"], WHOLE_BYTES * firsts), np.split(file["sure"], 8 * firsts)
+            return [Keypoints.from_whole_bytes(*map(bytes, own)) for own in zip(*parts, strict=True)]
     found = photo_keypoints()
     if kept is not None:
-        whole = [np.frombuffer(points.to_whole_bytes(), np.uint8) for points in found]
-        np.savez(kept, points=np.concatenate(whole), ends=np.cumsum([len(own) for own in whole]))
+        points, sure = (
+            np.frombuffer(b"".join(parts), np.uint8)
+            for parts in zip(*((own.to_whole_bytes(), own.sure_to_bytes()) for own in found), strict=True)
+        )
+        np.savez(kept, points=points, sure=sure, ends=np.cumsum([len(own) for own in found]))
     return found
 
 
@@ -109,12 +119,14 @@ def real(size: int, points: list[Keypoints]) -> Collection:
     others = points[::HELD_OUT]
     chosen = random.integers(0, len(stored), size).tolist()
     counts = np.array([stored[photo].stored_count for photo in chosen])
-    codes = np.concatenate([turned(random, stored[photo].codes[:STORED]) for photo in chosen])
+    firsts = [stored[photo].first(STORED) for photo in chosen]
+    codes = np.concatenate([turned(random, own.codes, own.sure) for own in firsts])
     searches = {}
     for name, photos in (("of a stored photo", stored), ("of another photo", others)):
         full = [own for own in photos if len(own) == MOST]
         picked = random.permutation(len(full))[:SEARCHES].tolist()
-        searches[name] = [Asked.of(full[photo]).hashes for photo in picked]
+        asked = [Asked.of(full[photo]) for photo in picked]
+        searches[name] = [(own.hashes, own.sure) for own in asked]
     return Collection("real", canonical(codes)[0], counts, searches)
 
 
@@ -132,14 +144,14 @@ def milliseconds(work: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def search_times(index: SetIndex, searches: list[Hashes]) -> tuple[list[float], list[int]]:
+def search_times(index: SetIndex, searches: list[tuple[Hashes, Hashes]]) -> tuple[list[float], list[int]]:
     """Milliseconds of each search, each done once, and how many hashes it finds; on one core."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     times, found = [], []
-    for queries in searches:
+    for queries, sure in searches:
         start = time.perf_counter()
-        hits = index.near(queries, RADIUS)
+        hits = index.near(queries, PROPOSING_BITS, sure)
         times.append((time.perf_counter() - start) * 1000)
         found.append(len(hits))
     os.sched_setaffinity(0, cores)
@@ -151,14 +163,16 @@ def times_faster_than_numpy(collection: Collection) -> float:
     counts = collection.counts[:SCANNED_SETS]
     hashes = collection.hashes[: counts.sum()]
     index = SetIndex.build(hashes, np.arange(len(counts)), counts)
-    queries = next(iter(collection.searches.values()))[0]
+    queries, sure = next(iter(collection.searches.values()))[0]
 
     def scan() -> None:
         for query in queries[:SCANNED_QUERIES]:
-            np.flatnonzero(np.bitwise_count(hashes ^ query) <= RADIUS)
+            np.flatnonzero(np.bitwise_count(hashes ^ query) <= PROPOSING_BITS)
 
     plain = min(milliseconds(scan) for _ in range(3)) / SCANNED_QUERIES
-    return plain / (min(milliseconds(lambda: index.near(queries, RADIUS)) for _ in range(5)) / len(queries))
+    return plain / (
+        min(milliseconds(lambda: index.near(queries, PROPOSING_BITS, sure)) for _ in range(5)) / len(queries)
+    )
 
 
 def measured(collection: Collection) -> tuple[dict[str, float], dict[str, list[float]]]:
@@ -183,7 +197,9 @@ def measured(collection: Collection) -> tuple[dict[str, float], dict[str, list[f
     figures[f"{name}: longest put, ms"] = max(puts)
     index.close()
     for what, searches in collection.searches.items():
-        times[f"{name}: search {what}, after {PUTS} puts"], _ = search_times(index, searches)
+        times[f"{name}: search {what}, after {PUTS} puts"], _ = search_times(
+            index, searches, collection.radius
+        )
     figures[f"{name}: times faster than numpy, {SCANNED_SETS} sets"] = times_faster_than_numpy(collection)
     return figures, times
 

@@ -72,7 +72,7 @@ def keypoints_from(own: np.ndarray) -> Keypoints:
     """None to three keypoints whose hashes are the words of a fingerprint's first row."""
     count = int(own[1]) % 4
     places = np.tile(np.float32([[9.5, 9.5, 6, 0]]), (count, 1))
-    return Keypoints(own[:count].copy(), places, np.zeros(count, np.uint8))
+    return Keypoints(own[:count].copy(), places, np.zeros(count, np.uint8), np.zeros(count, np.uint64))
 
 
 def segments_from(own: np.ndarray) -> tuple[Segment, ...]:

@@ -20,7 +20,7 @@ from app.fingerprints.keypoint_value import KEYPOINTS, Keypoints
 from app.fingerprints.value import Segment
 from tests.rows import insert_rows, keypoints_from, pattern_from
 
-NO_KEYPOINTS = Keypoints(np.zeros(0, np.uint64), np.zeros((0, 4), np.float32), np.zeros(0, np.uint8))
+NO_KEYPOINTS = Keypoints.from_bytes(b"", b"")
 
 
 @pytest.fixture

@@ -240,10 +240,7 @@ def test_fewer_pictures_are_searched_for_together_the_more_is_found(
     monkeypatch.setattr(partial_copies, "near", near)
     monkeypatch.setattr(partial_copies, "_ranked", lambda _hits, keypoints: keypoints)
     monkeypatch.setattr(partial_copies, "_MOST_HITS", 100)
-    pictures = [
-        Keypoints(np.empty(0, np.uint64), np.empty((0, 4), np.float32), np.empty(0, np.uint8))
-        for _ in range(40)
-    ]
+    pictures = [Keypoints.from_bytes(b"", b"") for _ in range(40)]
     proposed = partial_copies.propose_earlier(SimpleNamespace(index=None), pictures, [1] * 40)  # type: ignore[arg-type]
     assert [id(each) for each in proposed] == [id(each) for each in pictures]
     assert asked[: len(together)] == together

@@ -44,12 +44,14 @@ class Keypoints:
     `codes` uint64[k] are hashes, to be XORed with one of TURNED for those of a state. `places` float32[k, 4] are x
     and y in pixels of the picture (the first one's centre is 0.5), size (the diameter of what was found) in pixels,
     and angle in radians, clockwise from the right, 0 to 2 pi. `doubts` uint8[k] are the numbers of the states that
-    the first two bits of a hash hardly tell: 0, 1, 2, or 3 for all; of stored ones nobody asks.
+    the first two bits of a hash hardly tell: 0, 1, 2, or 3 for all; of stored ones nobody asks. `sure` uint64[k]
+    are the bits of each hash that those of a copy have as well; 0 where that is not known, as of stored ones.
     """
 
     codes: NDArray[np.uint64]
     places: Floats
     doubts: NDArray[np.uint8]
+    sure: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -60,7 +62,7 @@ class Keypoints:
 
     def taken(self, which: slice | NDArray[np.bool_]) -> "Keypoints":
         """Some of them."""
-        return type(self)(self.codes[which], self.places[which], self.doubts[which])
+        return type(self)(self.codes[which], self.places[which], self.doubts[which], self.sure[which])
 
     @property
     def stored_count(self) -> int:
@@ -99,24 +101,35 @@ class Keypoints:
             np.frombuffer(codes, _CODE).astype(np.uint64),
             places_from_bytes(places),
             np.zeros(count, np.uint8),
+            np.zeros(count, np.uint64),
         )
 
     def to_whole_bytes(self) -> bytes:
-        """All of them as they are, WHOLE_BYTES each."""
+        """All of them as they are, but for what is sure; WHOLE_BYTES each."""
         whole = np.empty(len(self), _WHOLE)
         whole["code"], whole["place"], whole["doubt"] = self.codes, self.places, self.doubts
         return whole.tobytes()
 
+    def sure_to_bytes(self) -> bytes:
+        """What is sure of them, 8 bytes each."""
+        return self.sure.astype(_CODE).tobytes()
+
     @classmethod
-    def from_whole_bytes(cls, stored: bytes | memoryview) -> "Keypoints":
-        """What `to_whole_bytes` wrote. ValueError for a number of bytes that it does not write."""
+    def from_whole_bytes(cls, stored: bytes | memoryview, sure: bytes | None = None) -> "Keypoints":
+        """What `to_whole_bytes` wrote, and `sure_to_bytes` if it is there.
+
+        ValueError for numbers of bytes that they do not write.
+        """
         whole = np.frombuffer(stored, _WHOLE)
         if (whole["doubt"] >= len(STATES)).any():
             raise ValueError("these bytes are not of keypoints: there are doubts about more than the states")
+        if sure is not None and len(sure) != len(whole) * _CODE.itemsize:
+            raise ValueError(f"{len(sure)} bytes do not tell what is sure of {len(whole)} keypoints")
         return cls(
             whole["code"].astype(np.uint64),
             whole["place"].astype(np.float32),
             whole["doubt"].astype(np.uint8),
+            np.zeros(len(whole), np.uint64) if sure is None else np.frombuffer(sure, _CODE).astype(np.uint64),
         )
 
 

@@ -38,13 +38,14 @@ _LEAST_SIDE = 16  # pixels of an octave
 _MOST_FOUND = 4000  # in an octave: of noise blown up threefold there are 530
 _LEAST_STRENGTH = 0.34  # levels of grey: weak ones are what smooth surfaces have
 _MOST_EDGE = 20.0
+_SURE = 0.035  # of a value: a bit is the same in copies. Between copies values differ by 0.007, mostly
 _PATCHES = 12  # along the long side: of each, many count less, so that no part of a picture has all
 
 
 def keypoints(grey: Image.Image) -> Keypoints:
     """Find up to MOST keypoints of a picture of mode L, normalised or smaller; of a flat one there are none."""
     descriptors, places = describe(grey)
-    return Keypoints(*_hashed(descriptors, places))
+    return _hashed(descriptors, places)
 
 
 def describe(grey: Image.Image) -> tuple[Floats, Floats]:
@@ -124,13 +125,25 @@ def _by_weight(found: Floats, octaves: NDArray[np.int64], side: int) -> NDArray[
     return np.argsort(-weights / (1 + ranks), kind="stable")
 
 
-def _hashed(descriptors: Floats, places: Floats) -> tuple[NDArray[np.uint64], Floats, NDArray[np.uint8]]:
-    """Hashes, places and doubts, as in `Keypoints`, of descriptors float32[k, NUMBERS]."""
+def _hashed(descriptors: Floats, places: Floats) -> Keypoints:
+    """Keypoints of descriptors float32[k, NUMBERS] and their places."""
     constants = _constants()
     values = (descriptors - constants.mean) @ constants.directions
-    codes = np.packbits(values > 0, axis=-1).view(">u8")[..., 0].astype(np.uint64)
-    doubts = np.abs(values[:, :2]) < constants.margins
-    return codes, places, doubts[:, 0].astype(np.uint8) | doubts[:, 1].astype(np.uint8) << np.uint8(1)
+    sizes = np.abs(values)
+    doubts = sizes[:, :2] < constants.margins
+    sure = sizes >= _SURE
+    sure[:, :2] = True  # where there is doubt they are asked for both ways
+    return Keypoints(
+        _as_hashes(values > 0),
+        places,
+        doubts[:, 0].astype(np.uint8) | doubts[:, 1].astype(np.uint8) << np.uint8(1),
+        _as_hashes(sure),
+    )
+
+
+def _as_hashes(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Numbers uint64[k] of bits bool[k, 64], the highest first."""
+    return np.packbits(bits, axis=-1).view(">u8")[..., 0].astype(np.uint64)
 
 
 def orders() -> list[NDArray[np.int64]]:

@@ -142,6 +142,7 @@ def success(
         "page": fingerprint.page,
         "pattern": [part.hex() for part in pattern.to_bytes()],
         "keypoints": keypoints.to_whole_bytes().hex(),
+        "sure": keypoints.sure_to_bytes().hex(),
         "pixel_sha256": pixel_sha256.hex(),
         "format": picture.format,
         "width": picture.width,
@@ -190,7 +191,9 @@ def _fingerprinted(answer: Mapping[str, Any]) -> Fingerprinted:
             page=answer["page"],
         ),
         pattern=Pattern.from_bytes(*map(bytes.fromhex, answer["pattern"])),
-        keypoints=Keypoints.from_whole_bytes(bytes.fromhex(answer["keypoints"])),
+        keypoints=Keypoints.from_whole_bytes(
+            bytes.fromhex(answer["keypoints"]), bytes.fromhex(answer["sure"])
+        ),
         pixel_sha256=bytes.fromhex(answer["pixel_sha256"]),
         format=answer["format"],
         width=answer["width"],

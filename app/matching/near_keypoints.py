@@ -2,7 +2,7 @@
 
 A hash is filed under what it is in that state in which its two telling bits are 0 (`canonical`), so that it is
 asked for once, and not in each of the four states. Where a keypoint asked for hardly tells, it is asked for as what
-it would be otherwise, too.
+it would be otherwise, too. What it is sure of has to be the same.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,13 @@ from app.index.sets import SetIndex
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """What is asked for: `hashes` uint64[p], of the keypoints `numbers` int32[p], ascending, and the state uint8[p]
-    that each is the canonical hash of."""
+    """What is asked for: `hashes` uint64[p], of the keypoints `numbers` int32[p], ascending, the state uint8[p]
+    that each is the canonical hash of, and the bits uint64[p] that are sure of it."""
 
     numbers: NDArray[np.int32]
     hashes: NDArray[np.uint64]
     states: NDArray[np.uint8]
+    sure: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -42,18 +43,24 @@ class Asked:
             numbers.astype(np.int32),
             hashes[numbers] ^ rest[others],
             states[numbers] ^ others.astype(np.uint8),
+            keypoints.sure[numbers],
         )
 
 
 def near(index: SetIndex, pictures: Sequence[Keypoints], radius: int) -> list[Hits]:
     """Keypoints of an index of canonical hashes, tagged with their states, near to those of pictures in some state.
 
-    Near are hashes of which all but the telling bits differ in `radius` bits at most, and those only where there is
-    doubt. Keypoint n of a picture in a state is the query `state * len(keypoints) + n` of what is found for it, in
-    the order of n. Several pictures together take less time than each by itself.
+    Near are hashes of which all but the telling bits differ in `radius` bits at most, in none that the picture's
+    keypoint is sure of, and the telling ones only where there is doubt. Keypoint n of a picture in a state is the
+    query `state * len(keypoints) + n` of what is found for it, in the order of n. Several pictures together take
+    less time than each by itself.
     """
     asked = [Asked.of(keypoints) for keypoints in pictures]
-    all_hits = index.near(np.concatenate([np.empty(0, np.uint64), *(each.hashes for each in asked)]), radius)
+    all_hits = index.near(
+        np.concatenate([np.empty(0, np.uint64), *(each.hashes for each in asked)]),
+        radius,
+        np.concatenate([np.empty(0, np.uint64), *(each.sure for each in asked)]),
+    )
     ends = np.cumsum([0, *map(len, asked)])
     cuts = np.searchsorted(all_hits.queries, ends)
     return [

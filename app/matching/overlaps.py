@@ -68,7 +68,7 @@ def find_overlap(
 ) -> Overlap | None:
     """The overlap that most keypoints agree on, in one of some of STATES; None where too few do, or by chance.
 
-    Sizes are width and height in pixels.
+    Sizes are width and height in pixels. Two that agree have to be so near that an index proposes them.
     """
     found: Overlap | None = None
     for state in states:
@@ -94,7 +94,9 @@ def _overlap_in(
 ) -> Overlap | None:
     codes = query.codes ^ TURNED[state], np.ascontiguousarray(stored.codes)
     pairs = _pairs_within(*codes, AGREEING_BITS)
-    proposing = pairs[pairs[:, 2] <= PROPOSING_BITS]
+    nearest = pairs[pairs[:, 2] <= PROPOSING_BITS]
+    different = codes[0][nearest[:, 0]] ^ codes[1][nearest[:, 1]]
+    proposing = nearest[different & query.sure[nearest[:, 0]] == 0]
     places = in_state(query.places, state, query_size[0]), stored.places
     sides = float(max(query_size)), float(max(stored_size))
     if len(proposing) < LEAST_PROPOSING or _agreeing(*places, proposing, sides)[0] < LEAST_PROPOSING:

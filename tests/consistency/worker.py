@@ -57,7 +57,7 @@ SHARE_DELETED = 0.06
 REINDEX_SECONDS = 1.0
 RETRY_SECONDS = 0.02
 
-NO_KEYPOINTS = Keypoints(np.zeros(0, np.uint64), np.zeros((0, 4), np.float32), np.zeros(0, np.uint8))
+NO_KEYPOINTS = Keypoints.from_bytes(b"", b"")
 NO_PATTERN = Pattern(
     np.zeros(4, np.uint64), np.zeros((2, 4), np.uint64), np.zeros(2, bool), np.full(4, 2, np.uint8)
 )

@@ -19,8 +19,8 @@ def some(count: int, seed: int) -> Keypoints:
         ],
         axis=1,
     )
-    codes, doubts = rng.integers(0, 2**64, count, np.uint64), rng.integers(0, 4, count, np.uint8)
-    return Keypoints(codes, places.astype(np.float32), doubts)
+    codes, sure = rng.integers(0, 2**64, (2, count), np.uint64)
+    return Keypoints(codes, places.astype(np.float32), rng.integers(0, 4, count, np.uint8), sure)
 
 
 @given(st.integers(0, 200), st.integers(0, 2**32 - 1))
@@ -42,7 +42,7 @@ def test_the_first_come_back_with_their_hashes_and_nearly_their_places(count, se
 def test_extreme_hashes_and_places_come_back():
     codes = np.array([0, 2**64 - 1, 2**63], np.uint64)
     places = np.array([[0, 0, 3, 0], [511.999, 511.999, 236, 6.28318], [0.5, 511.5, 1e6, 3.2]], np.float32)
-    found = Keypoints(codes, places, np.zeros(3, np.uint8)).stored
+    found = Keypoints(codes, places, np.zeros(3, np.uint8), np.zeros(3, np.uint64)).stored
     np.testing.assert_array_equal(found.codes, codes)
     np.testing.assert_allclose(found.places[:, :2], [[0.5, 0.5], [511.5, 511.5], [0.5, 511.5]])
     assert found.places[1, 3] == 0  # a whole turn is none
@@ -59,9 +59,11 @@ def test_other_numbers_of_bytes_are_refused(codes, places):
 @given(st.integers(0, 400), st.integers(0, 2**32 - 1))
 def test_all_come_back_whole(count, seed):
     points = some(count, seed)
-    stored = points.to_whole_bytes()
+    stored, sure = points.to_whole_bytes(), points.sure_to_bytes()
     assert len(stored) == WHOLE_BYTES * count
-    found = Keypoints.from_whole_bytes(memoryview(stored))
+    found = Keypoints.from_whole_bytes(memoryview(stored), sure)
+    np.testing.assert_array_equal(found.sure, points.sure)
+    assert not Keypoints.from_whole_bytes(stored).sure.any()
     np.testing.assert_array_equal(found.codes, points.codes)
     np.testing.assert_array_equal(found.places, points.places)
     np.testing.assert_array_equal(found.doubts, points.doubts)
@@ -71,6 +73,12 @@ def test_all_come_back_whole(count, seed):
 def test_other_numbers_of_whole_bytes_are_refused(length):
     with pytest.raises(ValueError, match="buffer size must be a multiple"):
         Keypoints.from_whole_bytes(bytes(length))
+
+
+@pytest.mark.parametrize("length", [0, 7, 16])
+def test_what_is_sure_of_other_numbers_of_keypoints_is_refused(length):
+    with pytest.raises(ValueError, match="sure of 1"):
+        Keypoints.from_whole_bytes(bytes(WHOLE_BYTES), bytes(length))
 
 
 def test_whole_bytes_with_doubts_about_what_is_no_state_are_refused():

@@ -30,17 +30,19 @@ def plain_near(keypoints: Keypoints, stored: Keypoints, radius: int) -> list[tup
         for number, code in enumerate(keypoints.codes ^ TURNED[state]):
             for place, other in enumerate(stored.codes):
                 different = code ^ other
-                doubtful = TOLD[int(different & TELLING)] & ~int(keypoints.doubts[number]) == 0
-                if doubtful and int(different & ~TELLING).bit_count() <= radius:
+                told = TOLD[int(different & TELLING)] & ~int(keypoints.doubts[number]) == 0
+                rest = different & ~TELLING
+                if told and rest & keypoints.sure[number] == 0 and int(rest).bit_count() <= radius:
                     found.append((state, number, place))
     return found
 
 
-def points(some: list[int], doubts: list[int]) -> Keypoints:
+def points(some: list[int], doubts: list[int], sure: list[int] | None = None) -> Keypoints:
     return Keypoints(
         np.array(some, np.uint64),
         np.zeros((len(some), 4), np.float32),
         np.array(doubts[: len(some)], np.uint8),
+        np.array((sure or [0] * 8)[: len(some)], np.uint64),
     )
 
 
@@ -49,14 +51,15 @@ def points(some: list[int], doubts: list[int]) -> Keypoints:
     codes,
     st.lists(codes, max_size=4),
     st.lists(st.integers(0, 3), min_size=8, max_size=8),
+    st.lists(st.one_of(st.just(0), st.integers(0, 2**64 - 1)), min_size=8, max_size=8),
     st.sampled_from([0, 1, 5, 62, 64]),
 )
-def test_all_that_are_near_are_found_in_their_states(asked, stored, doubts, radius):
-    query = points(asked, doubts)
+def test_all_that_are_near_are_found_in_their_states(asked, stored, doubts, sure, radius):
+    query = points(asked, doubts, sure)
     hashes, states = canonical(np.array([code for own in stored for code in own], np.uint64))
     counts = np.array([len(own) for own in stored], np.int64)
     index = SetIndex.build(hashes, np.arange(len(stored)), counts, states)
-    other = points(asked[::-1], doubts[::-1])  # asked for together, each is told its own
+    other = points(asked[::-1], doubts[::-1], sure[::-1])  # asked for together, each is told its own
     hits, reverse = near(index, [query, other], radius)
     assert len(reverse) == sum(len(plain_near(other, points(own, [0] * 8), radius)) for own in stored)
     found = zip(hits.owners.tolist(), hits.queries.tolist(), hits.places.tolist(), strict=True)

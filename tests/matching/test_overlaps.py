@@ -1,6 +1,7 @@
 """How one picture lies on another: the compiled loops against plain ones, drawn keypoints, and copies of photos."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -138,7 +139,7 @@ def mapped(affine, places):
 
 
 def undoubted(codes, places):
-    return Keypoints(codes, places, np.zeros(len(codes), np.uint8))
+    return Keypoints(codes, places, np.zeros(len(codes), np.uint8), np.zeros(len(codes), np.uint64))
 
 
 def random_points(rng, count, size):
@@ -286,6 +287,19 @@ def test_so_many_of_them_must_be_so_near_that_an_index_proposes_them(near, is_fo
         for part, bits in zip(parts, (PROPOSING_BITS, PROPOSING_BITS + 1), strict=True)
     ]
     assert (find_overlap(points, QUERY, together(*copies), STORED) is not None) == is_found
+
+
+@pytest.mark.parametrize(
+    ("near", "is_found"), [(0, False), (LEAST_PROPOSING - 1, False), (LEAST_PROPOSING, True)]
+)
+def test_of_those_so_near_it_is_the_same_what_they_are_sure_of(near, is_found):
+    rng = np.random.default_rng(1)
+    points = random_points(rng, 20, QUERY)
+    copy, _ = copied(rng, points, 0, 1, 0, (50, 60), bits=1)
+    different = points.codes ^ copy.codes
+    sure = np.where(np.arange(len(points)) < near, ~different, different)
+    found = find_overlap(replace(points, sure=sure), QUERY, copy, STORED)
+    assert (found is not None) == is_found
 
 
 def test_those_so_near_must_agree_themselves():

@@ -1,6 +1,7 @@
 """Details of pictures looked for in others: from either side the same as by comparing each with each."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def stored(points: Keypoints) -> Keypoints:
 
 def in_state(points: Keypoints, state: int) -> Keypoints:
     """Keypoints of which those of another picture are near in this state."""
-    return Keypoints(points.codes ^ TURNED[state], points.places, points.doubts)
+    return replace(points, codes=points.codes ^ TURNED[state])
 
 
 def indexed(images: Sequence[Keypoints]) -> SetIndex:
