@@ -15,6 +15,7 @@ STATES = ("as it is", "mirrored", "negative", "negative and mirrored")
 
 # What turns each bit of a hash, the highest first: m mirroring the picture, n its negative, b either, = neither.
 # The first two tell apart the states best.
+TELLING = np.uint64(3 << 62)
 _LAYOUT = "mn" + 20 * "=" + 11 * "m" + 19 * "n" + 12 * "b"
 TURNED = np.array(
     [int("".join(str(int(bit in turns)) for bit in _LAYOUT), 2) for turns in ("", "mb", "nb", "mn")],

@@ -132,7 +132,7 @@ def _hashed(descriptors: Floats, places: Floats) -> Keypoints:
     sizes = np.abs(values)
     doubts = sizes[:, :2] < constants.margins
     sure = sizes >= _SURE
-    sure[:, :2] = True  # where there is doubt they are asked for both ways
+    sure[:, :2] = ~doubts
     return Keypoints(
         _as_hashes(values > 0),
         places,

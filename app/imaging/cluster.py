@@ -27,6 +27,7 @@ _CONNECT_SECONDS = 30
 _QUEUE_SECONDS = 120.0  # a cluster may be busy with other work, or growing
 _SAME = "install the same Claimprint on the cluster's workers and scheduler"
 _LONGEST_REASON = 300
+_ANSWERS = 2  # raised when what a worker's answer holds has other parts (2: what is sure of keypoints)
 
 _pools: dict[DecodeLimits, DecodePool] = {}
 _making_pools = threading.Lock()
@@ -141,7 +142,8 @@ def _pool(limits: DecodeLimits) -> DecodePool:
 
 
 def _versions() -> dict[str, str]:
-    return {"claimprint fingerprints": str(FINGERPRINT_VERSION), **library_versions()}
+    own = {"claimprint fingerprints": str(FINGERPRINT_VERSION), "claimprint answers": str(_ANSWERS)}
+    return own | library_versions()
 
 
 def _reason(error: Exception) -> str:

@@ -66,7 +66,8 @@ def _scan_block(
     found: Hashes,
     count: int,
 ) -> int:
-    """Compare hashes[:size], whose positions begin with `first`, with all queries; there are whole windows."""
+    """Compare hashes[:size], whose positions begin with `first`, with all queries, in what is `sure` of each too;
+    there are whole windows."""
     for number in range(queries.size):
         for window in range(0, size, _BITS):
             bits = _near_64(hashes, np.uint64(window), queries[number], np.uint64(radius))

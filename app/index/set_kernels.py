@@ -353,7 +353,7 @@ def search_sets(
 
     `sure` uint64, one for each query and rearranged as they are, are the bits that must not differ. `flips`
     uint32 are what keys near to a query's own differ in, those of fewer bits first; `seen` int64[3] is how many of
-    them each band has to see. What finds no room is counted all the same. What other tables than the first have
+    them each band sees at most. What finds no room is counted all the same. What other tables than the first have
     beside its hashes is not found.
     """
     count = 0

@@ -313,7 +313,7 @@ def _coarse(starts: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def keys_seen(key_bits: int, radius: int) -> list[int]:
-    """How many keys of each band a query has to see: those within the band's reach of its own."""
+    """How many keys of each band a query sees at most: those within the band's reach of its own."""
     reaches = [band_reach(radius, BANDS, band) for band in range(BANDS)]
     return [sum(comb(key_bits, bits) for bits in range(reach + 1)) for reach in reaches]
 

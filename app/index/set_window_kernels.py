@@ -90,18 +90,12 @@ def _near_48_code(
             right = builder.icmp_unsigned("==", wrong, ir.Constant(lanes, [0] * WINDOW))
             return builder.call(counting, [differences]), right
 
-        low, rest = (
-            differing(signature.args[0], arguments[0], arguments[3], arguments[5]),
-            differing(
-                signature.args[1],
-                arguments[1],
-                builder.trunc(arguments[4], short),
-                builder.trunc(arguments[6], short),
-            ),
-        )
-        all_bits = builder.add(low[0], builder.zext(rest[0], vector))
+        low_bits, low_right = differing(signature.args[0], arguments[0], arguments[3], arguments[5])
+        short_query, short_sure = (builder.trunc(arguments[place], short) for place in (4, 6))
+        rest_bits, rest_right = differing(signature.args[1], arguments[1], short_query, short_sure)
+        all_bits = builder.add(low_bits, builder.zext(rest_bits, vector))
         near = builder.icmp_unsigned("<=", all_bits, in_each_lane(arguments[7]))
-        near = builder.and_(near, builder.and_(low[1], rest[1]))
+        near = builder.and_(near, builder.and_(low_right, rest_right))
         return builder.zext(builder.bitcast(near, ir.IntType(WINDOW)), word)
 
     return types.uint64(low, rest, types.uint64, *[types.uint32] * 5), generate

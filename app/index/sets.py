@@ -101,14 +101,14 @@ class SetIndex:
 
     def near(self, queries: NDArray[np.uint64], radius: int, sure: NDArray[np.uint64] | None = None) -> Hits:
         """All hashes within `radius` bits of each of `queries` uint64[q], and of those such as do not differ in the
-        bits `sure` uint64[q] of each, if given. The more are sure, the sooner they are found.
+        bits `sure` uint64[q] of each, if given. Of many sets those are found the sooner, the more is sure.
 
         ValueError for other arrays, or a radius not in 0..64.
         """
         queries, radius = checked_hashes(queries), checked_distance(radius)
         sure = np.zeros_like(queries) if sure is None else checked_hashes(sure)
         if len(sure) != len(queries):
-            raise ValueError(f"of {len(queries)} hashes {len(sure)} are told what is sure of them")
+            raise ValueError(f"what is sure is told of {len(sure)} hashes, there are {len(queries)}")
         version = self._version
         if len(queries) <= _MOST_QUERIES:
             return version.near(queries, sure, radius)

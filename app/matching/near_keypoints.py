@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.keypoint_value import STATES, TURNED, Keypoints, canonical
+from app.fingerprints.keypoint_value import STATES, TELLING, TURNED, Keypoints, canonical
 from app.index.set_tables import Hits
 from app.index.sets import SetIndex
 
@@ -38,12 +38,12 @@ class Asked:
         ways = (other & ~keypoints.doubts[:, None]) == 0
         numbers, others = np.nonzero(ways)
         # The telling bits stay 0: what is asked for otherwise is another hash in the same state.
-        rest = TURNED & ~np.uint64(3 << 62)
+        rest = TURNED & ~TELLING
         return cls(
             numbers.astype(np.int32),
             hashes[numbers] ^ rest[others],
             states[numbers] ^ others.astype(np.uint8),
-            keypoints.sure[numbers],
+            keypoints.sure[numbers] | TELLING,
         )
 
 

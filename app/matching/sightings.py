@@ -33,11 +33,13 @@ class Detail:
 
     @classmethod
     def within(cls, keypoints: Keypoints, box: Box) -> Self:
-        """What of a picture lies in a box, with what keypoints of the picture are in there."""
+        """What of a picture lies in a box, with what keypoints of the picture are in there, as they are stored:
+        without what is sure of them."""
         corner = np.array([box.x, box.y], np.float32)
         places = keypoints.places - np.append(corner, np.zeros(2, np.float32))
         inside = np.all((places[:, :2] >= 0) & (places[:, :2] < (box.width, box.height)), axis=1)
-        return cls(replace(keypoints, places=places).taken(inside), (box.width, box.height))
+        plain = replace(keypoints, places=places, sure=np.zeros_like(keypoints.sure))
+        return cls(plain.taken(inside), (box.width, box.height))
 
 
 @dataclass(frozen=True, slots=True)

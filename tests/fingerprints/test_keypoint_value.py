@@ -63,6 +63,7 @@ def test_all_come_back_whole(count, seed):
     assert len(stored) == WHOLE_BYTES * count
     found = Keypoints.from_whole_bytes(memoryview(stored), sure)
     np.testing.assert_array_equal(found.sure, points.sure)
+    np.testing.assert_array_equal(found.first(7).sure, points.sure[:7])
     assert not Keypoints.from_whole_bytes(stored).sure.any()
     np.testing.assert_array_equal(found.codes, points.codes)
     np.testing.assert_array_equal(found.places, points.places)

@@ -26,6 +26,7 @@ from app.errors import (
     Unavailable,
     UnsupportedFormat,
 )
+from app.fingerprints.keypoints import keypoints
 from app.fingerprints.whole import fingerprint
 from app.imaging import DecodeLimits, DecodePool
 from app.imaging.normalise import normalise
@@ -63,6 +64,10 @@ def test_a_picture_gets_the_fingerprint_of_its_normalised_pixels(pool, picture, 
     expected = fingerprint(normalised.image)
     for field in fields(expected):
         np.testing.assert_array_equal(getattr(found.fingerprint, field.name), getattr(expected, field.name))
+    points = keypoints(normalised.image.convert("L"))
+    assert points.sure.any()
+    for field in fields(points):
+        np.testing.assert_array_equal(getattr(found.keypoints, field.name), getattr(points, field.name))
     assert found.pixel_sha256 == normalised.pixel_sha256()
     assert (found.status, found.format, found.width, found.height) == ("fingerprinted", "JPEG", 1500, 1000)
 

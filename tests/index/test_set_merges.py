@@ -85,9 +85,15 @@ class ChangesAgainstDict(RuleBasedStateMachine):
         while self.meanwhile:
             self.meanwhile.pop(0)()
 
-    @rule(queries=st.lists(HASHES, max_size=3), radius=st.sampled_from(RADII))
-    def search(self, queries, radius):
-        assert rows(self.index.near(as_queries(queries), radius)) == plain_near(self.model, queries, radius)
+    @rule(
+        queries=st.lists(st.tuples(HASHES, st.integers(0, 2**64 - 1)), max_size=3),
+        radius=st.sampled_from(RADII),
+        differ=st.booleans(),
+    )
+    def search(self, queries, radius, differ):
+        queries, masks = [query for query, _ in queries], [mask if differ else 0 for _, mask in queries]
+        found = self.index.near(as_queries(queries), radius, as_queries(masks))
+        assert rows(found) == plain_near(self.model, queries, radius, masks)
 
     @invariant()
     def holds_what_the_dict_holds(self):

@@ -4,11 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.fingerprints.keypoint_value import STATES, TURNED, Keypoints, canonical
+from app.fingerprints.keypoint_value import STATES, TELLING, TURNED, Keypoints, canonical
 from app.index.sets import SetIndex
 from app.matching.near_keypoints import Asked, near
 
-TELLING = np.uint64(3 << 62)
 # The state that a telling bit tells of.
 TOLD = {0: 0, 1 << 63: 1, 1 << 62: 2, 3 << 62: 3}
 
