@@ -20,7 +20,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fingerprints.keypoint_value import STORED, WHOLE_BYTES, Keypoints, canonical
+from app.fingerprints.keypoint_value import STORED, TELLING, WHOLE_BYTES, Keypoints, canonical
 from app.fingerprints.keypoints import MOST, keypoints
 from app.imaging.limits import DecodeLimits
 from app.imaging.normalise import normalise
@@ -127,6 +127,7 @@ def real(size: int, points: list[Keypoints]) -> Collection:
         picked = random.permutation(len(full))[:SEARCHES].tolist()
         asked = [Asked.of(full[photo]) for photo in picked]
         searches[name] = [(own.hashes, own.sure) for own in asked]
+        searches[f"{name}, as if nothing were sure"] = [(own.hashes, own.sure & TELLING) for own in asked]
     return Collection("real", canonical(codes)[0], counts, searches)
 
 

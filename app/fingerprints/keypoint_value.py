@@ -15,13 +15,14 @@ STATES = ("as it is", "mirrored", "negative", "negative and mirrored")
 
 # What turns each bit of a hash, the highest first: m mirroring the picture, n its negative, b either, = neither.
 # The first two tell apart the states best.
-TELLING = np.uint64(3 << 62)
 _LAYOUT = "mn" + 20 * "=" + 11 * "m" + 19 * "n" + 12 * "b"
 TURNED = np.array(
     [int("".join(str(int(bit in turns)) for bit in _LAYOUT), 2) for turns in ("", "mb", "nb", "mn")],
     np.uint64,
 )
 """uint64[4]: the bits of a hash that are others once the picture is as each of STATES says."""
+TELLING = np.uint64(3 << 62)
+"""The first two bits."""
 
 _CODE, _PLACE = np.dtype(">u8"), np.dtype(">u4")
 _WHOLE = np.dtype([("code", _CODE), ("place", ">f4", 4), ("doubt", "u1")])

@@ -44,8 +44,7 @@ _PATCHES = 12  # along the long side: of each, many count less, so that no part 
 
 def keypoints(grey: Image.Image) -> Keypoints:
     """Find up to MOST keypoints of a picture of mode L, normalised or smaller; of a flat one there are none."""
-    descriptors, places = describe(grey)
-    return _hashed(descriptors, places)
+    return _hashed(*describe(grey))
 
 
 def describe(grey: Image.Image) -> tuple[Floats, Floats]:
